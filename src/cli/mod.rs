@@ -3,6 +3,7 @@
 pub mod args;
 mod audit;
 pub mod exit;
+mod loadable;
 pub mod logging;
 mod monitor;
 mod output;

@@ -15,7 +15,7 @@ use crate::ledger::{
 };
 use alf::SessionPath;
 use alyx_registration::flagged::Registered;
-use alyx_registration::{AcceptedGaps, Error, LookPlan, RunContext};
+use alyx_registration::{AcceptedGaps, Error, Gap, LookPlan, RunContext, Untyped};
 
 /// What is known of gaps, and where it is remembered.
 pub(super) struct Remembered {
@@ -42,6 +42,16 @@ impl Remembered {
         Self { book: Mutex::new(book), ledger, state_dir, roots, looks }
     }
 
+    /// As [`open`](Self::open) to change it, but creates a ledger in a state folder that belongs to this user.
+    pub(super) fn open_or_create(config: &Config) -> Self {
+        use std::os::unix::fs::MetadataExt;
+        let user = rustix::process::geteuid().as_raw();
+        if std::fs::metadata(&config.state_dir).is_ok_and(|folder| folder.uid() == user) {
+            drop(Ledger::open(&config.state_dir));
+        }
+        Self::open(config, Access::Change)
+    }
+
     /// A context that keeps checksums and the sessions that were created.
     pub(super) fn context(&self) -> RunContext {
         self.ledger.clone().map(RunContext::remembering).unwrap_or_default()
@@ -56,12 +66,28 @@ impl Remembered {
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The files of a planned session without a dataset type that a run would report.
+    pub(super) fn untyped_gap(
+        &self,
+        folder: &Path,
+        gap: Option<&Gap>,
+        untyped: &[Untyped],
+    ) -> Option<String> {
+        let gap = self.book().untyped_gap(self.root_of(folder)?, gap, untyped)?;
+        (!self.accepted(folder).accept(&gap)).then(|| gap.to_string())
+    }
+
+    /// The data root of a folder, if what is reported in it is remembered: without a ledger, files without a dataset type
+    /// would be reported each time.
+    fn root_of(&self, folder: &Path) -> Option<&Path> {
+        let root = self.roots.iter().find(|root| self.ledger.is_some() && folder.starts_with(root));
+        root.map(PathBuf::as_path)
+    }
+
     /// Remembers what a registered session lacks, and when the daemon looks for its late files. Returns what it lacks.
     pub(super) async fn registered(&self, session: &SessionPath, registered: &Registered) -> Option<GapRow> {
         let (name, folder) = (session.to_string(), session.folder());
-        // Without a ledger, files without a dataset type would be reported each time.
-        let root = self.roots.iter().find(|root| self.ledger.is_some() && folder.starts_with(root));
-        let root = root.map(PathBuf::as_path);
+        let root = self.root_of(folder);
         let (gap, changes) = self.book().judge(&name, folder, registered, root, jiff::Timestamp::now());
         self.change(changes).await;
         self.plan_look(session, registered).await;

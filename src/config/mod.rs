@@ -356,6 +356,11 @@ pub struct SandboxSetup {
 }
 
 impl Config {
+    /// Whether the flags of this session's subject are left alone.
+    pub fn skips(&self, session: &alf::SessionPath) -> bool {
+        self.skip_subjects.iter().any(|subject| subject == session.subject())
+    }
+
     /// The program's own files and folders: its configuration, its state, and the files of its secrets.
     pub fn own_files(&self) -> Vec<PathBuf> {
         let secret = match &self.alyx.credentials {

@@ -9,7 +9,7 @@ use crate::daemon::tree::root_locks::RootLocks;
 use crate::daemon::watch::{RootOptions, WatchOptions};
 use crate::ledger::Ledger;
 use alyx_client::backoff::Backoff;
-use alyx_registration::{FlaggedOptions, LateOptions, QuietRules};
+use alyx_registration::{FlaggedOptions, LateOptions};
 
 /// The options of the daemon.
 #[derive(Debug, Clone)]
@@ -65,10 +65,7 @@ impl Default for Options {
             retry: RETRY,
             permanent: hour,
             workers: 2,
-            flagged: FlaggedOptions {
-                quiet: QuietRules { settle: Duration::from_secs(2), ..QuietRules::default() },
-                ..FlaggedOptions::default()
-            },
+            flagged: FlaggedOptions::default(),
             skip_subjects: Vec::new(),
             late: LateOptions::default(),
             ledger: None,

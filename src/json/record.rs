@@ -45,7 +45,7 @@ fn id_of(other: &Map<String, Value>) -> Option<String> {
 }
 
 impl From<&RegisteredSession> for SessionJson {
-    fn from(RegisteredSession { outcome, record }: &RegisteredSession) -> Self {
+    fn from(RegisteredSession { outcome, record, missing: _ }: &RegisteredSession) -> Self {
         let field = |name| field(&record.other, name);
         Self {
             outcome: *outcome,

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ledger::{Ledger, LookRow, path};
 use alyx_registration::flagged::Registered;
-use alyx_registration::{AcceptedGaps, Error, Gap, LATE_FILES};
+use alyx_registration::{AcceptedGaps, Error, Gap, LATE_FILES, Untyped};
 
 /// The maximum number of files that a row names.
 const MAX_FILES: usize = 1000;
@@ -205,6 +205,18 @@ impl GapBook {
         }
     }
 
+    /// The kinds of files without a dataset type that were not reported in a data root yet.
+    fn new_untyped<'a>(&self, root: &Path, untyped: &'a [Untyped]) -> Vec<&'a Untyped> {
+        let is_new = |kind: &str| !self.untyped.contains(&(root.to_owned(), kind.to_owned()));
+        untyped.iter().filter(|untyped| is_new(&untyped.kind)).collect()
+    }
+
+    /// What [`judge`](Self::judge) would report of such files, beside what else the session lacks.
+    pub fn untyped_gap(&self, root: &Path, gap: Option<&Gap>, untyped: &[Untyped]) -> Option<Gap> {
+        let is_settled = gap.is_none_or(|gap| self.accepted.cover(&gap.names()));
+        Gap::without_type(self.new_untyped(root, untyped).into_iter()).filter(|_| is_settled)
+    }
+
     /// What a registered session lacks, and the changes to remember. `root`: its data root, in which each kind of file
     /// without a dataset type is reported once; `None`: such files are not reported.
     pub fn judge(
@@ -222,8 +234,7 @@ impl GapBook {
         let is_settled = gap.as_ref().is_none_or(|gap| self.accepted.cover(&gap.names()));
         // What was acknowledged must not hide a kind of file that was never reported.
         if let Some(root) = root.filter(|_| is_settled) {
-            let is_new = |kind: &str| !self.untyped.contains(&(root.to_owned(), kind.to_owned()));
-            let new: Vec<_> = registered.untyped.iter().filter(|untyped| is_new(&untyped.kind)).collect();
+            let new = self.new_untyped(root, &registered.untyped);
             for untyped in &new {
                 self.untyped.insert((root.to_owned(), untyped.kind.clone()));
                 changes.push(GapChange::Untyped(root.to_owned(), untyped.kind.clone()));

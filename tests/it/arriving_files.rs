@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use alyx_registration::flag::FlagFile;
 use alyx_registration::{Error, FlaggedOptions, QuietRules};
-use common::{Alyx, Rig, Session, with_files};
+use common::{Alyx, Rig, Session, at_once, with_files};
 use program::{Configuration, Program, program};
 
 const OLD: Duration = Duration::from_secs(1_700_000_000);
@@ -108,10 +108,8 @@ async fn an_empty_session_is_registered_when_it_has_waited_long_enough() {
     let session = rig.session("cortexlab", "KS014");
     session.flag();
     let client = alyx.client();
-    let within = |empty_grace| FlaggedOptions {
-        quiet: QuietRules { empty_grace, ..QuietRules::default() },
-        ..with_files()
-    };
+    let within =
+        |empty_grace| FlaggedOptions { quiet: QuietRules { empty_grace, ..at_once() }, ..with_files() };
     let error = session.register(&client, &within(Duration::from_secs(3600))).await.unwrap_err();
     assert!(matches!(error, Error::NoFilesYet { .. }), "{error}");
     assert!(alyx.sessions(&session).await.is_empty());
@@ -124,7 +122,7 @@ async fn a_log_or_a_hidden_file_does_not_end_the_wait_for_the_first_file() {
     let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
     let session = rig.session("cortexlab", "KS014");
     session.file("session.log", "x").file(".hidden", "").file(".cache/a.b.npy", "").flag();
-    let quiet = QuietRules { empty_grace: Duration::from_secs(3600), ..QuietRules::default() };
+    let quiet = QuietRules { empty_grace: Duration::from_secs(3600), ..at_once() };
     let options = FlaggedOptions { quiet, ..with_files() };
     let error = session.register(&alyx.client(), &options).await.unwrap_err();
     assert!(matches!(error, Error::NoFilesYet { .. }), "{error}");
@@ -139,7 +137,7 @@ async fn a_clock_that_is_ahead_costs_a_second_look_and_no_more() {
     let session = rig.session("cortexlab", "KS014");
     session.file("alf/spikes.times.npy", "abc").flag();
     set_time(&session.folder.join("alf/spikes.times.npy"), Duration::from_secs(3_900_000_000));
-    let quiet = QuietRules { settle: Duration::from_millis(50), ..QuietRules::default() };
+    let quiet = QuietRules { settle: Duration::from_millis(50), ..at_once() };
     let options = FlaggedOptions { quiet, ..with_files() };
     let client = alyx.client();
     let error = session.register(&client, &options).await.unwrap_err();
@@ -154,7 +152,7 @@ async fn excluded_files_and_those_of_a_desktop_do_not_hold_a_session_back() {
     let session = rig.session("cortexlab", "KS014");
     session.file("alf/spikes.times.npy", "abc").flag();
     let excluded = ["alf/spikes.times.npy.part", "rig.log", ".DS_Store", "alf/Thumbs.db"];
-    let quiet = QuietRules { settle: Duration::from_secs(3600), ..QuietRules::default() };
+    let quiet = QuietRules { settle: Duration::from_secs(3600), ..at_once() };
     let patterns = ["**/*.part", "*.log"].map(|pattern| glob::Pattern::new(pattern).unwrap());
     let options = FlaggedOptions { quiet, exclude: patterns.to_vec(), ..with_files() };
     // The change times of what is there cannot be set back: only the files that are made now are new.
@@ -177,12 +175,12 @@ async fn a_dry_run_waits_as_the_run_does() {
         alyx.client().plan_flagged(&flag, &session.path(), &options).await
     };
     let hour = Duration::from_secs(3600);
-    let busy = plan(QuietRules { settle: hour, ..QuietRules::default() }).await.unwrap_err();
+    let busy = plan(QuietRules { settle: hour, ..at_once() }).await.unwrap_err();
     assert!(matches!(busy, Error::StillChanging { .. }), "{busy}");
-    assert_eq!(plan(QuietRules::default()).await.unwrap().files.len(), 1);
+    assert_eq!(plan(at_once()).await.unwrap().files.len(), 1);
     for sign in ["alf/spikes.clusters.npy.PART", "alf/.goutputstream-A1B2C3"] {
         session.file(sign, "12");
-        let busy = plan(QuietRules::default()).await.unwrap_err();
+        let busy = plan(at_once()).await.unwrap_err();
         assert!(matches!(busy, Error::CopyInProgress { .. }), "{sign}: {busy}");
         std::fs::remove_file(session.folder.join(sign)).unwrap();
     }
@@ -218,7 +216,7 @@ async fn the_exclude_line_for_a_busy_folder_makes_its_session_quiet() {
     let digest = async |exclude: Vec<glob::Pattern>| {
         let options = FlaggedOptions { exclude, ..with_files() };
         let flag = FlagFile::load(&flag.path).unwrap().unwrap();
-        let quiet = QuietRules { settle, ..QuietRules::default() };
+        let quiet = QuietRules { settle, ..at_once() };
         let options = FlaggedOptions { quiet, ..options };
         session.file("my [cache]/b", "c");
         std::fs::remove_file(session.folder.join("my [cache]/b")).unwrap();

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use alyx_registration::Error;
 use alyx_registration::{FlaggedOptions, QuietRules};
-use common::{Alyx, MD5_OF_A, MD5_OF_ABC, Rig, Session, hold, with_files};
+use common::{Alyx, MD5_OF_A, MD5_OF_ABC, Rig, Session, at_once, hold, with_files};
 use program::{Configuration, Program, program};
 
 /// Writes a file with a fixed time, so that no test depends on the clock's resolution.
@@ -29,7 +29,7 @@ async fn a_session_whose_files_still_change_waits_without_requests_to_alyx() {
     session.file("alf/spikes.times.npy", "abc").flag();
     let client = alyx.client();
     let options = FlaggedOptions {
-        quiet: QuietRules { settle: Duration::from_secs(3600), ..QuietRules::default() },
+        quiet: QuietRules { settle: Duration::from_secs(3600), ..at_once() },
         ..with_files()
     };
     let error = session.register(&client, &options).await.unwrap_err();

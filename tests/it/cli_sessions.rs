@@ -175,7 +175,7 @@ async fn every_flag_below_a_folder_is_registered_and_a_bad_one_does_not_stop_the
     let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
     let (good, bad) = (rig.session("cortexlab", "KS014"), rig.session("cortexlab", "nobody"));
     good.file("alf/spikes.times.npy", "abc").flag();
-    bad.flag();
+    bad.file("alf/spikes.times.npy", "abc").flag();
     let root = rig.root();
     let said = verb(&alyx, &rig, &["create-sessions", word(&root), "--dry-run", "--json"]).ends(1).json();
     assert_eq!((&said["outcome"], said["sessions"].as_array().unwrap().len()), (&json!("planned"), 2));

@@ -21,12 +21,17 @@ struct World {
 
 impl World {
     async fn new(more: &str) -> Self {
+        let world = Self::without_ledger(more).await;
+        drop(Ledger::open(&world.rig.beside("etc/state")));
+        world
+    }
+
+    async fn without_ledger(more: &str) -> Self {
         let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
         let (url, user, password) = (alyx.url.clone(), alyx.user.clone(), alyx.password.clone());
         let more = more.to_owned();
         let config =
             Configuration { roots: vec![rig.root()], url, user, password, more }.write(&rig.beside("etc"));
-        drop(Ledger::open(&rig.beside("etc/state")));
         Self { alyx, rig, config }
     }
 
@@ -282,4 +287,279 @@ async fn a_session_that_a_command_created_is_completed_as_its_own() {
     let eid = world.alyx.the_session(&session).await.eid().to_owned();
     let ledger = Ledger::open(&world.rig.beside("etc/state"));
     assert!(alyx_registration::CreatedSessions::contains(&ledger, &eid));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn register_files_keeps_a_dataset_loadable_as_the_configuration_and_the_sidecars_say() {
+    let more = "datasets: {repository: flatiron_cortexlab, versions: ['1.2'], max_md5_size: 2 B}\n";
+    let world = World::new(more).await;
+    let (session, other) = (world.rig.session("cortexlab", "KS014"), world.rig.session("cortexlab", "KS014"));
+    for session in [&session, &other] {
+        spikes(session);
+        world.register(session, &[]).await.ends(0);
+    }
+    other.file("alyx-session.yaml", "datasets: {versions: ['2.0']}\n");
+    let paths = [&session, &other].map(|session| session.file(SPIKES[1], "longer").folder.join(SPIKES[1]));
+    let words = ["register-files", word(&paths[0]), word(&paths[1])];
+    let planned = world.run(&[&words[..], &["--dry-run", "--json"]].concat()).await.ends(0).json();
+    let version = |of: usize| planned["requests"][of]["versions"][0].clone();
+    assert_eq!((version(0), version(1)), ("1.2".into(), "2.0".into()), "{planned}");
+    assert_eq!(planned["requests"][0]["hashes"][0], Value::Null, "max_md5_size");
+    let said = world.run(&[&words[..], &["--json"]].concat()).await.ends(0).json();
+    let file = |of: usize| said["records"][of]["file"].as_str().map(PathBuf::from);
+    assert_eq!([file(0), file(1)], paths.clone().map(Some), "in the order of the command line");
+    for (session, version) in [(&session, "1.2"), (&other, "2.0")] {
+        let datasets = world.alyx.datasets(session).await;
+        let times = datasets.iter().find(|dataset| dataset.name == "spikes.times.npy").unwrap();
+        assert!(is_in_flatiron(times), "{times:?}");
+        assert_eq!((times.file_size, times.version.as_deref()), (Some(6), Some(version)));
+    }
+    // The command line says more, to all files in turn.
+    let words =
+        [&words[..], &["--versions", "a,b", "--no-exists", "--force", "--dry-run", "--json"]].concat();
+    let planned = world.run(&words).await.ends(0).json();
+    let said = |of: usize| {
+        let request = &planned["requests"][of];
+        (request["versions"][0].clone(), request["exists"].clone(), request["name"].clone())
+    };
+    for (of, version) in ["a", "b"].into_iter().enumerate() {
+        // Files that are registered in the same way share a request only within a session.
+        assert_eq!(said(of), (version.into(), false.into(), "flatiron_cortexlab".into()), "{planned}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn create_sessions_waits_for_files_that_still_arrive_and_lets_the_others_go_first() {
+    let world = World::new("watch: {settle: 1 h, empty_grace: 1 h}\n").await;
+    let session = world.rig.session("cortexlab", "KS014");
+    spikes(&session);
+    session.flag();
+    let empty = world.rig.session("cortexlab", "KS014");
+    empty.flag();
+    let root = world.rig.root();
+    let words = ["create-sessions", word(&root), "--register-files", "--config", word(&world.config)];
+    let mut command = Program::start(&mut at_home(&world.rig, &words));
+    // Both wait at the same time.
+    for _ in 0..2 {
+        command.wait_for(" waits, and the other sessions go first: ");
+    }
+    for session in [&session, &empty] {
+        assert!(command.text().contains(&format!("{} waits, and", session.name())), "{}", command.text());
+    }
+    command.signal("KILL");
+    command.wait();
+    assert!(session.is_flagged() && empty.is_flagged() && world.alyx.control().sessions().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn create_sessions_shows_what_is_registered_and_left_out_and_who_would_wait() {
+    let world = World::new("watch: {settle: 1 s}\n").await;
+    let session = world.rig.session("cortexlab", "KS014");
+    spikes(&session);
+    session.file("notes.txt", "x").flag();
+    let copied = world.rig.session("cortexlab", "KS014");
+    copied.file("alf/spikes.times.npy.part", "x").flag();
+    let root = world.rig.root();
+    let words = ["create-sessions", word(&root), "--register-files", "--dry-run"];
+    let sign = |out: &str, folder: &PathBuf| {
+        let is_of = |line: &&str| line.contains(&format!(" {}  ", word(folder)));
+        out.lines().find(is_of).unwrap_or_else(|| panic!("{out}")).to_owned()
+    };
+    let json = world.run(&[&words[..], &["--json"]].concat()).await.ends(1).json();
+    let row = |folder: &PathBuf| {
+        let rows = json["sessions"].as_array().unwrap();
+        rows.iter().find(|row| row["folder"] == word(folder)).unwrap()["outcome"].clone()
+    };
+    assert_eq!((row(&session.folder), row(&copied.folder)), ("planned".into(), "waits".into()), "{json}");
+    assert_eq!(json["outcome"], "planned");
+    std::fs::remove_file(copied.folder.join("alf/spikes.times.npy.part")).unwrap();
+    std::fs::remove_file(copied.folder.join("create_me.flag")).unwrap();
+    for more in [&["--dry-run"][..], &[]] {
+        let words = ["create-sessions", word(&root), "--register-files"];
+        let out = world.run(&[&words[..], more].concat()).await.ends(0).out;
+        let line = sign(&out, &session.folder);
+        assert!(line.contains("  2 datasets, 6 B; left out: 1 "), "{out}");
+    }
+    session.flag();
+    let json =
+        world.run(&["create-sessions", word(&root), "--register-files", "--json"]).await.ends(0).json();
+    let row = &json["sessions"][0];
+    assert_eq!((&row["datasets"], &row["bytes"]), (&2.into(), &6.into()), "{row}");
+    assert_eq!(row["left_out_files"][0]["path"], "notes.txt");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_is_declared_incomplete_is_registered_by_name_with_what_it_lacks() {
+    let world = World::new("metadata: {expect: ['raw_video_data/*.mp4']}\n").await;
+    let session = world.rig.session("cortexlab", "KS014");
+    spikes(&session);
+    let words = |more: &[&'static str]| more.to_vec();
+    for more in [&["--dry-run"][..], &[]] {
+        let out = world.register(&session, &words(more)).await.ends(1).out;
+        assert!(out.contains("missing  raw_video_data/*.mp4: "), "{out}");
+        let json = world.register(&session, &[&words(more)[..], &["--json"]].concat()).await.ends(1).json();
+        assert_eq!(json["missing"][0]["what"], "raw_video_data/*.mp4", "{json}");
+    }
+    assert_eq!(world.alyx.dataset_paths(&session).await, SPIKES);
+    let out = world.run(&["metadata", word(&session.folder)]).await.ends(1).out;
+    assert!(
+        out.contains("a flagged session would wait for what is missing; then a new session would be"),
+        "{out}"
+    );
+    world.register(&session, &["--no-files"]).await.ends(0);
+    session.file("raw_video_data/_iblrig_leftCamera.raw.mp4", "x");
+    let json = world.register(&session, &["--json"]).await.ends(0).json();
+    assert_eq!(json["missing"], Value::Array(Vec::new()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn scan_and_the_commands_say_once_that_one_cannot_load_what_they_register() {
+    for (repository, why) in [
+        ("flatiron_mainenlab", "the repository \"flatiron_mainenlab\" is not one of lab \"cortexlab\""),
+        ("cortexlab_local", "it has no data_url"),
+    ] {
+        let world =
+            World::new(&format!("datasets: {{repository: {repository}}}\nwatch: {{settle: 0 s}}\n")).await;
+        let root = world.rig.root();
+        let session = world.rig.session("cortexlab", "KS014");
+        spikes(&session);
+        let file = session.folder.join(SPIKES[1]);
+        for words in [
+            &["register-session", word(&session.folder)][..],
+            &["register-files", word(&file), "--force"],
+            &["create-sessions", word(&root), "--register-files"],
+            &["scan"],
+        ] {
+            if matches!(words[0], "create-sessions" | "scan") {
+                session.flag();
+            }
+            let err = world.run(words).await.ends(0).err;
+            assert_eq!(err.matches(why).count(), 1, "{words:?}: {err}");
+        }
+    }
+    // A repository that the command line names needs no configuration.
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let session = rig.session("cortexlab", "KS014");
+    spikes(&session);
+    verb(&alyx, &rig, &["create-session", word(&session.folder)]).ends(0);
+    let file = session.folder.join(SPIKES[1]);
+    let words = ["register-files", word(&file), "--repository", "flatiron_mainenlab"];
+    let err = verb(&alyx, &rig, &words).ends(0).err;
+    assert!(err.contains("is not one of lab \"cortexlab\""), "{err}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn flags_of_skipped_subjects_are_left_alone_by_every_command() {
+    let world = World::new("metadata: {skip_subjects: [test]}\nwatch: {settle: 0 s}\n").await;
+    let root = world.rig.root();
+    let session = world.rig.session("cortexlab", "test");
+    spikes(&session);
+    session.flag();
+    let said = world.run(&["create-sessions", word(&root), "--register-files"]).await.ends(0);
+    assert!(said.err.contains("skipped: its subject is in metadata.skip_subjects"), "{said:?}");
+    let status = world.run(&["status", "--json"]).await.json();
+    assert_eq!(status["sessions"], Value::Array(Vec::new()), "{status}");
+    let checked = world.run(&["check"]).await.out;
+    assert!(checked.contains("1 session, 0 flags"), "{checked}");
+    assert!(session.is_flagged());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dry_run_shows_the_gaps_and_the_waits_of_a_run() {
+    let world = World::new("metadata: {expect: [done.txt]}\nwatch: {settle: 0 s}\n").await;
+    let session = world.rig.session("cortexlab", "KS014");
+    spikes(&session);
+    session.file("alf/_ibl_unheard.of.npy", "x").flag();
+    let scan = async |more: &[&str]| world.run(&[&["scan", "--json"], more].concat()).await.ends(1).json();
+    let waits = scan(&["--dry-run"]).await;
+    assert_eq!(
+        (&waits["outcome"], &waits["error"]["kind"]),
+        (&"waits".into(), &"Incomplete".into()),
+        "{waits}"
+    );
+    session.file("done.txt", "x");
+    let planned = scan(&["--dry-run"]).await;
+    let gap = planned["gaps"].as_str().unwrap_or_default();
+    assert!(gap.contains("no dataset type of Alyx matches alf/_ibl_unheard.of.npy"), "{planned}");
+    let root = world.rig.root();
+    let words = ["create-sessions", word(&root), "--register-files", "--dry-run", "--json"];
+    assert_eq!(world.run(&words).await.ends(1).json()["sessions"][0]["gaps"], gap);
+    assert_eq!(scan(&[]).await["gaps"], gap);
+    session.flag();
+    let again = world.run(&["scan", "--dry-run", "--json"]).await.ends(0).json();
+    assert_eq!(again["gaps"], Value::Null, "reported once in a data root");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_scan_remembers_what_it_has_done_and_what_a_session_lacks() {
+    let world = World::without_ledger("watch: {settle: 0 s}\n").await;
+    let session = world.rig.session("cortexlab", "KS014");
+    spikes(&session);
+    session.file("raw_video_data/_iblrig_leftCamera.raw.MP4", "x").flag();
+    world.run(&["scan", "--dry-run"]).await.ends(1);
+    assert!(!world.rig.beside("etc/state/ledger.sqlite").exists(), "a dry run writes nothing");
+    world.run(&["scan"]).await.ends(1);
+    assert_eq!(world.gaps().await.len(), 1);
+    assert_eq!(world.outcome().await["outcome"], "gaps");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dry_run_shows_the_weight_and_water_that_the_run_records() {
+    let world =
+        World::new("metadata: {measurements: {weight: true, water: true}}\nwatch: {settle: 0 s}\n").await;
+    let session = world.rig.session("cortexlab", "KS014");
+    spikes(&session);
+    let says = "weight: 20.5\nwater: [{volume: 0.7}]\nend_time: 2024-05-01T11:00:00\n";
+    session.file("alyx-session.yaml", says).flag();
+    let root = world.rig.root();
+    let weight = "the weight of 20.5 g at ";
+    for words in [
+        &["register-session", word(&session.folder), "--dry-run"][..],
+        &["create-sessions", word(&root), "--dry-run"],
+        &["scan", "--dry-run"],
+    ] {
+        let out = world.run(words).await.ends(0).out;
+        assert!(
+            out.contains(&format!("would record {weight}"))
+                && out.contains("would record 0.7 ml of Water at "),
+            "{words:?}: {out}"
+        );
+        let json = world.run(&[words, &["--json"]].concat()).await.ends(0).json();
+        let row = if words[0] == "create-sessions" { &json["sessions"][0] } else { &json };
+        assert_eq!(row["measurements"].as_array().map(Vec::len), Some(2), "{json}");
+    }
+    let said = world.run(&["scan"]).await.ends(0);
+    assert!(said.err.contains(&format!("recorded {weight}")), "{said:?}");
+    session.flag();
+    let out = world.run(&["scan", "--dry-run"]).await.ends(0).out;
+    assert!(!out.contains("would record"), "{out}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_updated_field_does_not_differ() {
+    let world = World::new("").await;
+    let session = world.rig.session("cortexlab", "KS014");
+    world.run(&["create-session", word(&session.folder), "--n-trials", "5"]).await.ends(0);
+    session.file("alyx-session.yaml", "n_trials: 6\nnarrative: x\n");
+    let words = ["--no-files", "--update", "n_trials"];
+    let out = world.register(&session, &[&words[..], &["--dry-run"]].concat()).await.ends(0).out;
+    assert!(out.contains("\"n_trials\":6") && !out.contains("differs"), "{out}");
+    let said = world.register(&session, &words).await.ends(0);
+    assert!(!said.err.contains("n_trials"), "{said:?}");
+}
+
+#[test]
+fn metadata_refuses_a_missing_folder_and_a_day_of_a_wrong_clock_as_a_registration_does() {
+    let rig = Rig::new();
+    let missing = rig.root().join("nothere/KS014/2024-05-10/001");
+    let said = run(&mut at_home(&rig, &["metadata", word(&missing), "--json"])).ends(1).json();
+    assert_eq!(
+        (&said["errors"][0]["kind"], &said["errors"][0]["retryable"]),
+        (&"Invalid".into(), &false.into())
+    );
+    for day in ["1970-01-01", "2094-01-01"] {
+        let session = rig.session_at(&format!("cortexlab/Subjects/KS014/{day}/001"));
+        let out = run(&mut at_home(&rig, &["metadata", word(&session.folder)])).ends(1).out;
+        assert!(out.contains("nothing would be registered") && out.contains("problem  "), "{out}");
+    }
 }

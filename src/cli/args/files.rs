@@ -93,6 +93,11 @@ pub struct RelationArgs {
 }
 
 impl RelationArgs {
+    /// Whether the files belong to a session.
+    pub fn is_none(&self) -> bool {
+        self.content_type.is_none()
+    }
+
     fn relation(&self) -> Option<Relation> {
         let (content_type, object_id) = (self.content_type.clone()?, self.object_id?.to_string());
         Some(Relation { content_type, object_id })
@@ -104,26 +109,32 @@ fn size(text: &str) -> Result<u64, String> {
 }
 
 impl RegisterFilesArgs {
-    /// The arguments as the library's options.
-    pub fn options(&self) -> RegisterFilesOptions {
+    /// These options with those of the command line before them. Whether protected files move, and what is posted again, the
+    /// command line alone says.
+    pub fn over(&self, options: RegisterFilesOptions) -> RegisterFilesOptions {
         RegisterFilesOptions {
             versions: match self.versions.as_slice() {
-                [] => Versions::None,
-                [one] => Versions::One(one.clone()),
-                several => Versions::Cycle(several.to_vec()),
+                [] => options.versions,
+                typed => Versions::of_list(typed.to_vec()),
             },
-            default: !self.no_default,
-            created_by: self.created_by.clone(),
-            server_only: self.server_only,
-            repository: self.repository.clone(),
-            exists: !self.no_exists,
-            max_md5_size: self.max_md5_size,
-            labs: (!self.labs.is_empty()).then(|| self.labs.join(",")),
-            qc: self.qc.as_ref().map(|qc| qc.to_uppercase()),
+            default: options.default && !self.no_default,
+            created_by: self.created_by.clone().or(options.created_by),
+            server_only: options.server_only || self.server_only,
+            repository: self.repository.clone().or(options.repository),
+            exists: options.exists && !self.no_exists,
+            max_md5_size: self.max_md5_size.or(options.max_md5_size),
+            labs: (!self.labs.is_empty()).then(|| self.labs.join(",")).or(options.labs),
+            qc: self.qc.as_ref().map(|qc| qc.to_uppercase()).or(options.qc),
             relation: self.relation.relation(),
             protected: self.protected,
             force: self.force,
         }
+    }
+
+    /// The versions of some of the files, by their index among all: those of the command line are given to all in turn.
+    pub fn versions_of(&self, indexes: &[usize]) -> Option<Versions> {
+        let of = |index: &usize| self.versions.get(index.checked_rem(self.versions.len())?).cloned();
+        (self.versions.len() > 1).then(|| Versions::of_list(indexes.iter().filter_map(of).collect()))
     }
 }
 

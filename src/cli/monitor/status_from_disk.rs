@@ -21,6 +21,7 @@ use crate::daemon::tree::layout::{DEFAULT_MAX_DEPTH, Layout};
 use crate::daemon::tree::scan::scan;
 use crate::daemon::watch::{RootOptions, WatchProblem};
 use crate::ledger::{Ledger, WaitingRow};
+use alf::SessionPath;
 use alyx_registration::DiskSteps;
 use alyx_registration::flag::FlagFile;
 
@@ -68,6 +69,11 @@ pub(super) fn status_from_disk(ledger: Option<&Ledger>, config: Option<&Config>,
         };
         obstacles.extend(problems.map(status));
     }
+    let is_skipped = |session: &SessionStatus| {
+        let folder = Path::new(&session.flag).parent().and_then(|folder| SessionPath::parse(folder).ok());
+        folder.is_some_and(|session| config.is_some_and(|config| config.skips(&session)))
+    };
+    sessions.retain(|session| !is_skipped(session));
     let warn_after = config.and_then(|config| config.watch.warn_after);
     for session in &mut sessions {
         session.stale = session.flagged_at.is_some_and(|at| is_stale(at, now, warn_after));

@@ -22,8 +22,14 @@ pub(in crate::cli) fn sources(planned: &PlannedSession) -> Option<String> {
 /// What would be sent for a planned session, which of its files say it, and where Alyx holds another value.
 pub(in crate::cli) fn planned_lines(planned: &PlannedSession) -> Vec<String> {
     let mut lines = request_lines(&planned.request, sources(planned).as_deref());
+    lines.extend(measurement_lines(&planned.measurements));
     lines.extend(difference_lines(planned).map(|line| format!("      {line}")));
     lines
+}
+
+/// The weight and water that would be recorded.
+pub(in crate::cli) fn measurement_lines(measurements: &[String]) -> impl Iterator<Item = String> {
+    measurements.iter().map(|what| format!("      would record {what}"))
 }
 
 /// Where Alyx holds another value, which is kept.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::cli::output::described::request_lines;
+use crate::cli::output::described::{measurement_lines, request_lines};
 use crate::cli::output::say;
 use crate::cli::remembered::Remembered;
 use crate::cli::scan::moves::{moved_json, moved_lines};
@@ -28,6 +28,8 @@ pub(in crate::cli) struct FlagResult {
     pub(super) session: Result<SessionPath, SessionPathError>,
     pub(super) folder: PathBuf,
     pub(in crate::cli) eid: Option<String>,
+    /// The lab of its record.
+    pub(super) lab: Option<String>,
     pub(in crate::cli) files: usize,
     pub(super) bytes: u64,
     pub(in crate::cli) took: Duration,
@@ -40,6 +42,8 @@ pub(in crate::cli) struct FlagResult {
     pub(super) left_out: Vec<NamedFile>,
     /// What its files say of the session, and which say it.
     pub(super) described: Option<String>,
+    /// The weight and water that a dry run would record.
+    pub(super) measurements: Vec<String>,
     /// What a dry run would send for the session, if its files say anything.
     pub(super) request: Option<SessionRequest>,
 }
@@ -65,6 +69,7 @@ impl FlagResult {
             session: SessionPath::parse(folder),
             folder: folder.to_owned(),
             eid: None,
+            lab: None,
             files: 0,
             bytes: 0,
             took: Duration::ZERO,
@@ -73,6 +78,7 @@ impl FlagResult {
             gap: None,
             left_out: Vec::new(),
             described: None,
+            measurements: Vec::new(),
             request: None,
         }
     }
@@ -87,6 +93,7 @@ impl FlagResult {
         let gap = remembered.registered(session, &registered).await;
         self.gap = gap.filter(|gap| !gap.acknowledged).map(|gap| gap.text);
         self.eid = Some(registered.eid);
+        self.lab = registered.record.as_ref().and_then(|record| record.lab.clone());
         (self.files, self.bytes) = (registered.n_files, registered.bytes);
         self.left_out = registered.left_out.named().iter().map(NamedFile::from).collect();
         self.moved = registered.moved;
@@ -122,6 +129,9 @@ impl FlagResult {
         }
         for line in self.request.iter().flat_map(|request| request_lines(request, self.described.as_deref()))
         {
+            say!("{line}");
+        }
+        for line in measurement_lines(&self.measurements) {
             say!("{line}");
         }
         if let Some(gap) = &self.gap {
@@ -196,6 +206,7 @@ impl FlagResult {
             gaps: self.gap.as_deref(),
             moved: moved_json(&self.moved),
             described: self.described.as_deref(),
+            measurements: &self.measurements,
             request: self.request.as_ref(),
             error,
         };
@@ -219,6 +230,8 @@ struct FlagJson<'a> {
     moved: Vec<MovedPath>,
     #[serde(skip_serializing_if = "Option::is_none")]
     described: Option<&'a str>,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    measurements: &'a [String],
     #[serde(skip_serializing_if = "Option::is_none")]
     request: Option<&'a SessionRequest>,
     error: Option<ErrorReport>,

@@ -10,6 +10,7 @@ pub(super) mod places;
 mod process_flag;
 pub(crate) mod scan_roots;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -20,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cli::args::ScanArgs;
 use crate::cli::exit::Exit;
+use crate::cli::loadable;
 use crate::cli::output::progress;
 use crate::cli::output::{FINISH_WITHIN, Failure, say};
 use crate::cli::remembered::Remembered;
@@ -29,9 +31,10 @@ use crate::cli::scan::places::Place;
 use crate::cli::scan::process_flag::process_flag;
 use crate::cli::scan::scan_roots::{ScannedRoots, scan_roots};
 use crate::cli::service::wiring;
-use crate::config::DataRoot;
+use crate::config::{Config, DataRoot};
 use crate::daemon::outside::clean_stop::CleanStop;
 use crate::daemon::outside::signals;
+use crate::daemon::run_loop::loadability::Loadability;
 use crate::daemon::tree::lock::{StateLock, request_marks};
 use crate::humanize::count;
 use crate::json::document::Document;
@@ -39,7 +42,7 @@ use crate::ledger::Access;
 use alf::SessionPath;
 use alyx_client::NextStep;
 use alyx_registration::flag::FlagFile;
-use alyx_registration::{Error, NotLoadable, RegistrationClient, RunContext};
+use alyx_registration::{Error, RegistrationClient, RunContext};
 
 /// Registers every flagged session once.
 pub(crate) async fn scan(args: &ScanArgs) -> Exit {
@@ -68,33 +71,21 @@ async fn scan_with(args: &ScanArgs) -> Result<Exit, Failure> {
     signals::listen(shutdown.clone()).map_err(|error| Failure::no_signals(&error))?;
 
     wiring::check_login(&client).await?;
-    for reason in wiring::not_loadable(&config) {
-        tracing::warn!("{reason}; {}", reason.advice());
-    }
+    let options = wiring::flagged(&config);
+    let roots = config.data_roots.iter().map(|root| root.path.as_path());
+    let loadability = Loadability::of_placements(&options.placements(roots));
     let ScannedRoots { mut flags, missed, .. } = scan_roots(&config, &locks, &shutdown).await;
     if args.json && !missed.is_empty() {
         say!("{}", Document::failed("scan", missed.clone()).line());
     }
     let missed = missed.len();
     flags.sort_by(|a, b| a.path.cmp(&b.path));
-    flags.retain(|flag| {
-        let session = SessionPath::parse(flag.session_folder()).ok();
-        let skipped = session.filter(|session| config.skip_subjects.iter().any(|s| s == session.subject()));
-        if let Some(session) = &skipped {
-            tracing::info!(session = %session, "skipped: its subject is in metadata.skip_subjects; the flag stays");
-        }
-        skipped.is_none()
-    });
+    flags.retain(|flag| !is_skipped(&config, &flag.path));
 
-    let options = wiring::flagged(&config);
-    let short_number = flags.iter().filter(|_| options.register_files).find_map(|flag| {
-        let session = SessionPath::parse(flag.session_folder()).ok()?;
-        NotLoadable::of_session(&session, &options.placement_in(session.folder()))
-    });
-    if let Some(reason) = short_number {
-        tracing::warn!("{reason}; {}", reason.advice());
-    }
-    let remembered = &Remembered::open(&config, if args.dry_run { Access::Read } else { Access::Change });
+    let remembered = &match args.dry_run {
+        true => Remembered::open(&config, Access::Read),
+        false => Remembered::open_or_create(&config),
+    };
     // A daemon that runs on other roots keeps the mark.
     let state = if args.dry_run {
         None
@@ -131,6 +122,7 @@ async fn scan_with(args: &ScanArgs) -> Result<Exit, Failure> {
     };
     let mut results = futures_util::stream::select_all(config.data_roots.iter().map(of_root));
     let (mut failed, mut done, mut with_gaps, mut waiting) = (Vec::new(), 0, 0, 0);
+    let mut placed = Vec::new();
     let work = async {
         let last_looks = async {
             if !dry {
@@ -141,6 +133,10 @@ async fn scan_with(args: &ScanArgs) -> Result<Exit, Failure> {
             while let Some(result) = results.next().await {
                 progress::above(|| if args.json { say!("{}", result.document()) } else { result.print() });
                 with_gaps += usize::from(result.gap.is_some());
+                if let (Ok(session), true) = (&result.session, result.files > 0) {
+                    let placement = options.placement_in(&result.folder);
+                    placed.push(loadable::place_of(session, result.lab.clone(), placement));
+                }
                 match result.outcome {
                     ScanOutcome::Failed(error) => failed.push(error),
                     ScanOutcome::Waits(_) => waiting += 1,
@@ -162,6 +158,7 @@ async fn scan_with(args: &ScanArgs) -> Result<Exit, Failure> {
         () = name_hangs(&client.context().progress.steps) => {}
         () = progress::shown(&client.context().progress, work) => {}
     }
+    loadable::ask(client, loadability, placed).await;
     end(state, mark, client);
     if !args.json {
         let verb = if dry { "would be registered" } else { "registered" };
@@ -179,6 +176,16 @@ async fn scan_with(args: &ScanArgs) -> Result<Exit, Failure> {
         );
     }
     Ok(exit_code(&failed, done, missed + with_gaps + waiting))
+}
+
+/// Whether the configuration skips the subject of a flag; the log says so.
+pub(super) fn is_skipped(config: &Config, flag: &Path) -> bool {
+    let session = flag.parent().and_then(|folder| SessionPath::parse(folder).ok());
+    let skipped = session.filter(|session| config.skips(session));
+    if let Some(session) = &skipped {
+        tracing::info!(session = %session, "skipped: its subject is in metadata.skip_subjects; the flag stays");
+    }
+    skipped.is_some()
 }
 
 /// Marks a clean stop, unless a daemon holds the state folder or a creation may still be on its way.

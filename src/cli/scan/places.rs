@@ -21,7 +21,7 @@ pub(in crate::cli) struct Place {
 }
 
 impl Place {
-    pub(super) async fn enter(places: Arc<Semaphore>, retry: Backoff) -> Self {
+    pub(in crate::cli) async fn enter(places: Arc<Semaphore>, retry: Backoff) -> Self {
         // Never closed.
         let permit = Arc::clone(&places).acquire_owned().await.ok();
         Self { places, permit, retry }

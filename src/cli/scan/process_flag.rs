@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use crate::cli::remembered::Remembered;
 use crate::cli::scan::flag_result::{FlagResult, ScanOutcome};
-use crate::cli::scan::places::{Place, until_quiet, wait_to_settle};
+use crate::cli::scan::places::{Place, until_quiet};
 use crate::ledger::NamedFile;
 use alyx_registration::flag::FlagFile;
 use alyx_registration::{Error, FlaggedOptions, KnownSession, LeftOutSummary, RegistrationClient};
@@ -31,18 +31,22 @@ pub(super) async fn process_flag(
             result.outcome = match until_quiet(&session, dry, Some(&mut place), attempt).await {
                 Ok(planned) => {
                     result.eid = planned.eid;
+                    result.lab.clone_from(&planned.request.lab);
                     result.described = planned.known.as_ref().and_then(KnownSession::sources);
                     result.request = result.described.as_ref().map(|_| planned.request);
+                    result.measurements = planned.measurements;
                     result.files = planned.files.len();
                     result.bytes = planned.files.iter().map(|f| f.size).sum();
                     result.moved = planned.moved;
+                    let untyped =
+                        remembered.untyped_gap(&result.folder, planned.gap.as_ref(), &planned.untyped);
                     let gap = planned.gap.filter(|gap| !options.accepted_gaps.accept(gap));
-                    result.gap = gap.map(|gap| gap.to_string());
+                    result.gap = untyped.or_else(|| gap.map(|gap| gap.to_string()));
                     let left_out = LeftOutSummary::of(&planned.left_out);
                     result.left_out = left_out.named().iter().map(NamedFile::from).collect();
                     ScanOutcome::Planned { left_out: left_out.to_string() }
                 }
-                Err(error) if wait_to_settle(&error).is_some() => ScanOutcome::Waits(error),
+                Err(error) if error.wait_to_settle().is_some() => ScanOutcome::Waits(error),
                 Err(error) => ScanOutcome::Failed(error),
             };
         }

@@ -223,9 +223,11 @@ async fn data_roots(config: &Config, glance: bool, table: &mut Table) -> Vec<Pat
     let data = Arc::new(wiring::data_folders(config));
     let mut answering = Vec::new();
     let preflight = |root: &RootOptions| {
-        let (root, watch) = (root.clone(), options.watch.clone());
+        let (root, watch, skipped) = (root.clone(), options.watch.clone(), config.skip_subjects.clone());
+        let is_skipped =
+            move |session: &alf::SessionPath| skipped.iter().any(|name| name == session.subject());
         let time = if glance { QUICK_TIMEOUT } else { PREFLIGHT_TIMEOUT };
-        with_timeout(time, move |pace| preflight_root(&root, &watch, &|| pace.stop() || glance))
+        with_timeout(time, move |pace| preflight_root(&root, &watch, &is_skipped, &|| pace.stop() || glance))
     };
     // At once: several may hang.
     let preflights = futures_util::future::join_all(options.roots.iter().map(preflight)).await;

@@ -2,6 +2,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "works on the disk")]
 
+use std::collections::HashMap;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
@@ -10,6 +11,7 @@ use serde::Serialize;
 
 use crate::cli::args::{CheckProtectedArgs, FindFilesArgs, RegisterFilesArgs};
 use crate::cli::exit::Exit;
+use crate::cli::loadable;
 use crate::cli::output::Failure;
 use crate::cli::output::progress;
 use crate::cli::scan::moves::{moved_json, moved_lines};
@@ -19,6 +21,7 @@ use crate::cli::verbs::metadata::{KnownJson, known_lines, read};
 use crate::cli::verbs::output::{
     Answer, LeftOutJson, absolute_paths, datasets, left_out_lines, left_out_suffix, run_verb, session_folder,
 };
+use crate::config::Config;
 use crate::humanize;
 use crate::json::error_report::ErrorReport;
 use crate::json::path_text::{MovedPath, PathText};
@@ -27,26 +30,55 @@ use alf::SessionPath;
 use alyx_client::{ProtectedFile, RegisterFileRequest};
 use alyx_registration::advice::Kind;
 use alyx_registration::{
-    Error, FoundFile, PlannedFiles, ProtectedStatus, RegisterFilesOptions, RegisteredFiles,
+    Error, FoundFile, Placement, PlannedFiles, ProtectedStatus, RegisterFilesOptions, RegisteredFiles,
+    RegistrationClient,
 };
 
 /// Registers files.
 pub(crate) async fn register_files(args: &RegisterFilesArgs) -> Exit {
     run_verb("register-files", args.verb.json, async {
         let files = absolute_paths(&args.files)?;
-        let options = args.options();
-        let bytes = sizes(&files, &options)?;
-        let client = connect(&args.verb.connection)?;
+        let (client, config) = connect_with_config(&args.verb.connection)?;
+        let groups = groups_of(&files, args, &client, config.as_ref()).await?;
         let progress = &client.context().progress;
-        progress.bytes.fetch_add(bytes, Ordering::Relaxed);
+        for group in &groups {
+            progress.bytes.fetch_add(sizes(&group.files, &group.options)?, Ordering::Relaxed);
+        }
         let work = async {
             if args.dry_run {
-                let planned = client.plan_files(&files, &options).await?;
+                let mut planned = PlannedFiles::default();
+                for group in &groups {
+                    let of_group = client.plan_files(&group.files, &group.options).await?;
+                    planned.requests.extend(of_group.requests);
+                    planned.left_out.extend(of_group.left_out);
+                    planned.moved.extend(of_group.moved);
+                    planned.absent.extend(of_group.absent);
+                }
                 planned.check_sessions()?;
                 let answer = Answer::new(planned_file_lines(&planned), PlannedJson::from(&planned))?;
                 return Ok(answer.planned_if(true).incomplete_if(!planned.left_out.is_empty()));
             }
-            let registered = client.register_files(&files, &options).await?;
+            let mut registered =
+                RegisteredFiles { records: vec![None; files.len()], ..RegisteredFiles::default() };
+            for group in &groups {
+                let of_group = client.register_files(&group.files, &group.options).await?;
+                for (index, record) in group.indexes.iter().zip(of_group.records) {
+                    if let Some(place) = registered.records.get_mut(*index) {
+                        *place = record;
+                    }
+                }
+                registered.left_out.extend(of_group.left_out);
+                registered.moved.extend(of_group.moved);
+                registered.n_unchanged += of_group.n_unchanged;
+            }
+            let of_group = |group: &FileGroup| {
+                let placement = Placement::from(&group.options);
+                let place =
+                    |session| loadable::place_of(session, group.options.labs.clone(), placement.clone());
+                group.sessions.iter().map(place).collect::<Vec<_>>()
+            };
+            let places = groups.iter().flat_map(of_group).collect();
+            loadable::report(&client, config.as_ref(), places).await;
             let incomplete = registered.records.iter().any(Option::is_none);
             let json = RegisteredJson::of(&files, &registered);
             Ok(Answer::new(registered_lines(&files, &registered), json)?.incomplete_if(incomplete))
@@ -54,6 +86,62 @@ pub(crate) async fn register_files(args: &RegisterFilesArgs) -> Exit {
         progress::shown(progress, work).await
     })
     .await
+}
+
+/// Files that are registered in the same way, and their indexes among all.
+#[derive(Default)]
+struct FileGroup {
+    options: RegisterFilesOptions,
+    indexes: Vec<usize>,
+    files: Vec<PathBuf>,
+    /// The sessions that they belong to.
+    sessions: Vec<SessionPath>,
+}
+
+/// Groups files by how they are registered: as the command line says, else the sidecars of their session, else the
+/// configuration.
+async fn groups_of(
+    files: &[PathBuf],
+    args: &RegisterFilesArgs,
+    client: &RegistrationClient,
+    config: Option<&Config>,
+) -> Result<Vec<FileGroup>, Failure> {
+    let configured = config.map(wiring::flagged).unwrap_or_default();
+    let mut sessions: HashMap<PathBuf, RegisterFilesOptions> = HashMap::new();
+    let mut groups: Vec<FileGroup> = Vec::new();
+    for (index, file) in files.iter().enumerate() {
+        let session = SessionPath::containing(file).ok().filter(|_| args.relation.is_none());
+        let session = session.map(|(session, _)| session);
+        let options = match &session {
+            None => args.over(configured.files.clone()),
+            Some(session) => match sessions.get(session.folder()) {
+                Some(known) => known.clone(),
+                None => {
+                    let options = args.over(client.options_in(session, &configured).await?.files);
+                    sessions.insert(session.folder().to_owned(), options.clone());
+                    options
+                }
+            },
+        };
+        let group = match groups.iter().position(|group| group.options == options) {
+            Some(known) => known,
+            None => {
+                groups.push(FileGroup { options, ..FileGroup::default() });
+                groups.len() - 1
+            }
+        };
+        if let Some(group) = groups.get_mut(group) {
+            group.indexes.push(index);
+            group.files.push(file.clone());
+            group.sessions.extend(session.filter(|session| !group.sessions.contains(session)));
+        }
+    }
+    for group in &mut groups {
+        if let Some(versions) = args.versions_of(&group.indexes) {
+            group.options.versions = versions;
+        }
+    }
+    Ok(groups)
 }
 
 /// The number of bytes to hash. Fails on a folder or a missing file before anything is registered.

@@ -1,5 +1,7 @@
 //! `metadata`: what is known of a session, field by field, with its source; without an Alyx, or compared with it.
 
+#![expect(clippy::disallowed_methods, reason = "reads the clock")]
+
 use std::path::Path;
 use std::sync::Arc;
 
@@ -13,14 +15,14 @@ use crate::cli::output::described::difference_lines;
 use crate::cli::output::{Failure, exit_of};
 use crate::cli::service::wiring;
 use crate::cli::verbs::connect::{config_of, connect};
-use crate::cli::verbs::output::{Answer, run_verb, session_folder};
+use crate::cli::verbs::output::{Answer, missing_lines, run_verb, session_folder};
 use crate::config::Config;
 use crate::json::error_report::ErrorReport;
 use crate::json::path_text::PathText;
 use alf::SessionPath;
 use alyx_client::SessionRequest;
 use alyx_registration::{
-    Beside, DataFolders, Error, KnownSession, MetadataOptions, PlannedSession, RegistrationOptions,
+    Beside, DataFolders, Error, KnownSession, MetadataOptions, OnMissing, PlannedSession, RegistrationOptions,
 };
 use session_metadata::update::Difference;
 use session_metadata::{Field, Measurement, Origin};
@@ -70,14 +72,16 @@ pub(crate) async fn metadata(args: &MetadataArgs) -> Exit {
                 Err(error) => refused = Some(error),
             }
         } else if is_sound {
-            match known.request(&zone(config.as_ref())) {
+            let day = check_day(&known, config.as_ref());
+            match day.and_then(|()| known.request(&zone(config.as_ref()))) {
                 Ok(new) => request = Some(new),
                 Err(error) => refused = Some(error),
             }
         }
         text.extend(refused.iter().map(|error| format!("problem  {error}")));
         text.extend(planned.iter().flat_map(difference_lines));
-        text.push(verdict(planned.as_ref(), request.as_ref()));
+        let waits = !known.metadata.missing.is_empty() && on_missing(config.as_ref()) == OnMissing::Wait;
+        text.push(verdict(planned.as_ref(), request.as_ref(), waits));
         let incomplete = !is_sound || !known.metadata.missing.is_empty();
         let (eid, differences) = planned.map(|plan| (plan.eid, plan.differences)).unwrap_or_default();
         let json =
@@ -92,6 +96,20 @@ pub(crate) async fn metadata(args: &MetadataArgs) -> Exit {
         Ok(answer)
     })
     .await
+}
+
+/// Refuses the day of a session that a wrong clock made.
+fn check_day(known: &KnownSession, config: Option<&Config>) -> Result<(), Error> {
+    let (options, earliest) = match config {
+        Some(config) => (wiring::metadata(config), config.earliest),
+        None => (MetadataOptions::default(), RegistrationOptions::default().earliest),
+    };
+    let today = jiff::Timestamp::now().to_zoned(zone(config)).date();
+    known.check_day(&options, today, earliest)
+}
+
+fn on_missing(config: Option<&Config>) -> OnMissing {
+    config.map(|config| config.metadata.on_missing).unwrap_or_default()
 }
 
 fn zone(config: Option<&Config>) -> TimeZone {
@@ -111,7 +129,8 @@ pub(super) fn read(folder: &Path, config: Option<&Config>) -> Result<KnownSessio
         None => DataFolders { private: wiring::private_paths(Vec::new()), ..DataFolders::default() },
     };
     let beside = Beside { flag, defaults: options.defaults.clone(), ..Beside::default() };
-    Ok(KnownSession::read(&session, beside, &options, &zone(config), Arc::new(data))?)
+    let known = KnownSession::read(&session, beside, &options, &zone(config), Arc::new(data));
+    Ok(known.map_err(|error| error.or_no_folder(folder))?)
 }
 
 impl From<&KnownSession> for KnownJson {
@@ -184,21 +203,23 @@ pub(super) fn known_lines(known: &KnownSession, all: bool) -> Vec<String> {
         format!("  {name:width$}  {value}{source}")
     }));
     text.extend(known.metadata.problems.iter().map(|problem| format!("problem  {problem}")));
-    text.extend(known.missing().into_iter().map(|missing| format!("missing  {missing}")));
+    text.extend(missing_lines(&known.metadata.missing));
     text.extend(known.metadata.notes.iter().map(|note| format!("note     {note}")));
     text
 }
 
-/// What would be done.
-fn verdict(planned: Option<&PlannedSession>, request: Option<&SessionRequest>) -> String {
+/// What would be done. `waits`: for files that are missing.
+fn verdict(planned: Option<&PlannedSession>, request: Option<&SessionRequest>, waits: bool) -> String {
     let sent = request.map(|request| serde_json::to_string(request).unwrap_or_default());
-    match (planned.map(|planned| &planned.eid), sent) {
-        (_, None) => "nothing would be registered".to_owned(),
+    let would = match (planned.map(|planned| &planned.eid), sent) {
+        (_, None) => return "nothing would be registered".to_owned(),
         (Some(Some(eid)), Some(sent)) if sent == "{}" => format!("session {eid} is left as it is"),
         (Some(Some(eid)), Some(sent)) => format!("session {eid} would be filled with {sent}"),
         (Some(None), Some(sent)) => format!("a session would be created with {sent}"),
         (None, Some(sent)) => format!("a new session would be created with {sent}"),
-    }
+    };
+    let first = if waits { "a flagged session would wait for what is missing; then " } else { "" };
+    format!("{first}{would}")
 }
 
 /// A value for people: names without brackets.

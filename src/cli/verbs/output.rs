@@ -20,6 +20,7 @@ use crate::json::path_text::PathText;
 use alf::SessionPath;
 use alyx_client::text::printable;
 use alyx_registration::{Error, LeftOut, LeftOutReason, LeftOutSummary};
+use session_metadata::Missing;
 
 /// The result of a command.
 #[derive(Debug)]
@@ -163,6 +164,11 @@ pub(super) fn left_out_lines(left_out: &[LeftOut]) -> impl Iterator<Item = Strin
         let what = if file.reason == LeftOutReason::Sidecar { "sidecar " } else { "left out" };
         format!("{what}  {}: {}", file.path.display(), file.reason)
     })
+}
+
+/// What a session should have and lacks, one per line.
+pub(super) fn missing_lines(missing: &[Missing]) -> impl Iterator<Item = String> {
+    missing.iter().map(|missing| format!("missing  {missing}"))
 }
 
 /// `; left out: …`, or empty.

@@ -59,6 +59,13 @@ impl<'a> Record<'a> {
         attempt.map_err(changing)
     }
 
+    /// Remembers a session of a flag, `with_files` or without; returns what it lacks, and `None` if nothing is remembered.
+    pub(super) async fn done_whole(&self, done: Registered, with_files: bool) -> Option<Option<String>> {
+        let eid = done.eid.clone();
+        let gap = self.done(&eid, 0, Some(done).filter(|_| with_files)).await;
+        self.is_kept().then_some(gap)
+    }
+
     /// Remembers a session that is registered; `whole`: with all its files. Returns what it lacks.
     pub(super) async fn done(&self, eid: &str, n_files: usize, whole: Option<Registered>) -> Option<String> {
         let remembered = self.remembered.as_ref()?;

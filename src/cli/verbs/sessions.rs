@@ -1,4 +1,4 @@
-//! `create-session`, `register-session`, `create-sessions`, `new-session`.
+//! `create-session`, `register-session`, `new-session`.
 
 #![expect(clippy::disallowed_methods, reason = "works on the disk")]
 
@@ -7,35 +7,33 @@ use std::sync::atomic::Ordering;
 
 use serde::Serialize;
 
-use crate::cli::args::{CreateSessionArgs, CreateSessionsArgs, NewSessionArgs, RegisterSessionArgs, paths};
+use crate::cli::args::{CreateSessionArgs, NewSessionArgs, RegisterSessionArgs, paths};
 use crate::cli::exit::Exit;
-use crate::cli::output::described::{planned_lines, request_lines, sources};
+use crate::cli::loadable;
+use crate::cli::output::Failure;
+use crate::cli::output::described::{planned_lines, sources};
 use crate::cli::output::progress;
-use crate::cli::output::{Failure, exit_of};
-use crate::cli::scan::moves::{moved_json, moved_lines};
 use crate::cli::scan::places::until_quiet;
 use crate::cli::service::wiring;
 use crate::cli::verbs::connect::run_creating;
 use crate::cli::verbs::files::{
     PlannedJson, RegisteredJson, check_folder, planned_file_lines, registered_lines, sizes,
 };
-use crate::cli::verbs::output::{Answer, absolute_path, absolute_paths, session_folder};
+use crate::cli::verbs::output::{Answer, absolute_path, absolute_paths, missing_lines, session_folder};
 use crate::cli::verbs::record::{Record, changing};
 use crate::config::Config;
-use crate::daemon::queue::session_name;
-use crate::daemon::tree::lock::{LockFolders, RootLock};
 use crate::daemon::watch::WatchProblem;
-use crate::json::error_report::ErrorReport;
-use crate::json::path_text::{MovedPath, PathText};
+use crate::json::path_text::PathText;
 use crate::json::record::SessionJson;
 use alf::SessionPath;
 use alf::timestamp::DateInput;
 use alyx_client::{SessionRecord, SessionRequest};
 use alyx_registration::{
-    Beside, CreateSessionsOptions, Error, FilesToRegister, FlaggedOptions, FoundFiles, KnownSession, LeftOut,
-    NewSessionOptions, PlannedFiles, PlannedSession, QuietRules, RecordOutcome, RegisterFilesOptions,
-    RegisteredFiles, RegisteredSession, RootDatasets,
+    Beside, Error, FilesToRegister, FlaggedOptions, FoundFiles, LeftOut, NewSessionOptions, Placement,
+    PlannedFiles, PlannedSession, RecordOutcome, RegisterFilesOptions, RegisteredFiles, RegisteredSession,
+    RootDatasets,
 };
+use session_metadata::Missing;
 
 /// The fields of a command about one session.
 #[derive(Debug, Serialize)]
@@ -50,6 +48,12 @@ struct SessionFields<Files = ()> {
     /// In a dry run, what its files say of it, and which.
     #[serde(skip_serializing_if = "Option::is_none")]
     described: Option<String>,
+    /// In a dry run, the weight and water that would be recorded.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    measurements: Vec<String>,
+    /// What it should have and lacks; absent if its files are not registered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    missing: Option<Vec<Missing>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     files: Option<Files>,
 }
@@ -57,13 +61,16 @@ struct SessionFields<Files = ()> {
 impl<Files> SessionFields<Files> {
     fn registered(folder: &Path, session: &RegisteredSession) -> Self {
         let (eid, session) = (Some(session.record.eid().to_owned()), Some(session.into()));
-        Self { folder: folder.into(), eid, session, request: None, described: None, files: None }
+        let (measurements, missing) = (Vec::new(), None);
+        let (request, described, files) = (None, None, None);
+        Self { folder: folder.into(), eid, session, request, described, measurements, missing, files }
     }
 
     fn planned(folder: &Path, planned: PlannedSession) -> Self {
         let described = sources(&planned);
-        let (eid, request) = (planned.eid, Some(planned.request));
-        Self { folder: folder.into(), eid, session: None, request, described, files: None }
+        let (eid, request, measurements) = (planned.eid, Some(planned.request), planned.measurements);
+        let (session, missing, files) = (None, None, None);
+        Self { folder: folder.into(), eid, session, request, described, measurements, missing, files }
     }
 }
 
@@ -156,7 +163,7 @@ pub(crate) async fn register_session(args: &RegisterSessionArgs) -> Exit {
                     Ok((planned, would, explicit))
                 };
                 let planned = until_quiet(&session, true, None, attempt).await.map_err(changing)?;
-                return planned_answer(&folder, planned);
+                return planned_answer(&folder, planned, !args.no_files);
             }
             let attempt = async || {
                 let Selected { files, found, options } = select().await?;
@@ -166,10 +173,10 @@ pub(crate) async fn register_session(args: &RegisterSessionArgs) -> Exit {
                 };
                 let (registered, outcomes) =
                     client.register_session(&folder, &details, &wanted, &options).await?;
-                Ok((registered, outcomes, files, found))
+                Ok((registered, outcomes, files, found, Placement::from(&options)))
             };
             let attempt = until_quiet(&session, false, None, attempt).await;
-            let (registered, outcomes, files, found) = record.or_failure(attempt).await?;
+            let (registered, outcomes, files, found, placement) = record.or_failure(attempt).await?;
             let others = found.as_ref().map(|found| found.left_out.clone()).unwrap_or_default();
             let whole = match (&outcomes, found.filter(|_| record.is_kept())) {
                 (Some(outcomes), Some(found)) => {
@@ -182,6 +189,8 @@ pub(crate) async fn register_session(args: &RegisterSessionArgs) -> Exit {
             };
             let n_files = outcomes.iter().flat_map(|outcomes| &outcomes.records).flatten().count();
             let gap = record.done(registered.record.eid(), n_files, whole).await;
+            let place = loadable::place_of(&session, registered.record.lab.clone(), placement);
+            loadable::report(client, config, Vec::from_iter((n_files > 0).then_some(place))).await;
             registered_answer(&folder, &registered, outcomes, &files, others, gap)
         };
         progress::shown(progress, work).await
@@ -198,7 +207,7 @@ fn options_of(config: Option<&Config>, args: &RegisterSessionArgs) -> FlaggedOpt
 }
 
 /// The options of the data roots, but for what the command line says.
-fn without_own_words(roots: Vec<RootDatasets>) -> Vec<RootDatasets> {
+pub(super) fn without_own_words(roots: Vec<RootDatasets>) -> Vec<RootDatasets> {
     let without = |root| RootDatasets { protected: None, register_files: None, ..root };
     roots.into_iter().map(without).collect()
 }
@@ -215,12 +224,17 @@ struct Selected {
 fn planned_answer(
     folder: &Path,
     (planned, files, explicit): (PlannedSession, PlannedFiles, usize),
+    with_files: bool,
 ) -> Result<Answer, Failure> {
     let mut text = planned_text(&planned);
+    let known = planned.known.as_ref().filter(|_| with_files);
+    let missing = known.map(|known| known.metadata.missing.clone()).unwrap_or_default();
+    text.extend(missing_lines(&missing));
     text.extend(planned_file_lines(&files));
-    let problem = explicit > 0 || files.left_out.iter().any(|file| file.reason.is_missing());
-    let json =
-        SessionFields { files: Some(PlannedJson::from(&files)), ..SessionFields::planned(folder, planned) };
+    let is_left_out = |file: &LeftOut| file.reason.is_missing();
+    let problem = explicit > 0 || !missing.is_empty() || files.left_out.iter().any(is_left_out);
+    let mut json = SessionFields::planned(folder, planned);
+    (json.missing, json.files) = (with_files.then_some(missing), Some(PlannedJson::from(&files)));
     Ok(Answer::new(text, json)?.planned_if(true).incomplete_if(problem))
 }
 
@@ -235,130 +249,15 @@ fn registered_answer(
     let mut text = vec![session_line(&session.record)];
     let mut json = SessionFields::registered(folder, session);
     let Some(mut registered) = registered else { return Answer::new(text, json) };
-    let incomplete = registered.records.iter().any(Option::is_none);
+    let incomplete = !session.missing.is_empty() || registered.records.iter().any(Option::is_none);
+    text.extend(missing_lines(&session.missing));
+    json.missing = Some(session.missing.clone());
     registered.left_out.extend(others);
     text.extend(registered_lines(files, &registered));
     text.extend(gap);
     json.files = Some(RegisteredJson::of(files, &registered));
     let problem = registered.left_out.iter().any(|file| file.reason.is_missing());
     Ok(Answer::new(text, json)?.incomplete_if(incomplete || problem))
-}
-
-/// Registers the session of every flag below a folder.
-pub(crate) async fn create_sessions(args: &CreateSessionsArgs) -> Exit {
-    run_creating("create-sessions", &args.verb, async |client, config| {
-        let root = absolute_path(&args.root)?;
-        // Without the lock, a daemon on the same root could create the same sessions.
-        let _lock = match args.dry_run {
-            true => None,
-            false => Some(
-                RootLock::acquire(&root, &LockFolders::of(None))
-                    .map_err(|error| Failure::new(Exit::Io, error))?,
-            ),
-        };
-        let configured = config.map(wiring::flagged).unwrap_or_default();
-        let flagged = FlaggedOptions {
-            register_files: args.register_files,
-            files: RegisterFilesOptions { protected: args.protected, ..configured.files },
-            roots: without_own_words(configured.roots),
-            // These sessions are complete: the person who gives the command knows.
-            quiet: QuietRules::default(),
-            ..configured
-        };
-        let options =
-            CreateSessionsOptions { glob_pattern: args.glob_pattern.clone(), dry: args.dry_run, flagged };
-        let progress = &client.context().progress;
-        let sessions = progress::shown(progress, client.create_sessions(&root, &options)).await?;
-        let (mut text, mut list, mut failed) = (Vec::new(), Vec::new(), Vec::new());
-        let with_gaps = sessions.iter().any(|session| session.gap.is_some());
-        for session in sessions {
-            let folder = session.folder.to_string_lossy().into_owned();
-            let gap = session.gap.map(|gap| gap.to_string());
-            let described = session.known.as_ref().and_then(KnownSession::sources);
-            let mut row = CreatedJson {
-                folder: (&session.folder).into(),
-                outcome: "planned",
-                eid: None,
-                session: None,
-                moved: moved_json(&session.moved),
-                gaps: gap.clone(),
-                described: described.clone(),
-                request: session.request.clone(),
-                error: None,
-            };
-            match session.session {
-                Ok(Some(registered)) => {
-                    if let (Some(done), false) = (session.registered, args.dry_run) {
-                        let whole = done.session.clone();
-                        let record = Record::of(config, &whole, "create-sessions");
-                        let eid = done.eid.clone();
-                        record.done(&eid, 0, Some(done).filter(|_| args.register_files)).await;
-                    }
-                    let eid = registered.record.eid().to_owned();
-                    let (sign, outcome) =
-                        if gap.is_some() { ("gaps    ", "gaps") } else { ("ok      ", "registered") };
-                    text.push(format!("{sign}{folder}  {eid}"));
-                    text.extend(moved_lines(&session.moved, "moved"));
-                    (row.outcome, row.eid, row.session) = (outcome, Some(eid), Some((&registered).into()));
-                }
-                Ok(None) => {
-                    text.push(format!("plan    {folder}"));
-                    text.extend(moved_lines(&session.moved, "would move"));
-                    let request = session.request.iter();
-                    text.extend(request.flat_map(|request| request_lines(request, described.as_deref())));
-                }
-                Err(error) => {
-                    if let Ok(path) = SessionPath::parse(&session.folder) {
-                        Record::of(config, &path, "create-sessions").failed(&error).await;
-                    }
-                    text.push(format!("failed  {folder}  {error}"));
-                    let name = session_name(&SessionPath::parse(&session.folder), &session.folder);
-                    (row.outcome, row.error) = ("failed", Some(ErrorReport::from(&error).of_session(name)));
-                    failed.push(error);
-                }
-            }
-            text.extend(gap.map(|gap| format!("      {gap}")));
-            list.push(row);
-        }
-        let n = list.len() - failed.len();
-        let verb = if args.dry_run { "would be registered" } else { "registered" };
-        text.push(format!("{n} {verb}, {} failed", failed.len()));
-        let errors = list.iter().filter_map(|row| row.error.clone()).collect();
-        let answer = Answer::new(text, CreateSessionsJson { root: (&root).into(), sessions: list })?;
-        let answer = answer.incomplete_if(!failed.is_empty() || with_gaps);
-        // If every session failed for the same reason, such as an outage, its exit code applies.
-        let exit = match failed.first().map(exit_of) {
-            Some(exit) if n == 0 && failed.iter().all(|error| exit_of(error) == exit) => exit,
-            _ => answer.exit,
-        };
-        Ok(Answer { exit, errors, ..answer }.planned_if(args.dry_run))
-    })
-    .await
-}
-
-/// The fields of `create-sessions`.
-#[derive(Debug, Serialize)]
-struct CreateSessionsJson {
-    root: PathText,
-    sessions: Vec<CreatedJson>,
-}
-
-/// The session of one flag.
-#[derive(Debug, Serialize)]
-struct CreatedJson {
-    folder: PathText,
-    /// `registered`, `gaps`, `planned` or `failed`.
-    outcome: &'static str,
-    eid: Option<String>,
-    session: Option<SessionJson>,
-    moved: Vec<MovedPath>,
-    gaps: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    described: Option<String>,
-    /// In a dry run, what would be sent for the session itself; empty if nothing.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    request: Option<SessionRequest>,
-    error: Option<ErrorReport>,
 }
 
 /// Refuses a folder in a data root whose disk is not mounted.
@@ -412,6 +311,8 @@ pub(crate) async fn new_session(args: &NewSessionArgs) -> Exit {
             session: made.session.as_ref().map(SessionJson::from),
             request: None,
             described: None,
+            measurements: Vec::new(),
+            missing: None,
             files: None,
         };
         Answer::new(vec![text], json)

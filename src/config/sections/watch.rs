@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::document::{Given, WatchDocument};
-use crate::config::findings::{DAY, Findings, HOUR, MINUTE, MS, SECOND};
+use crate::config::findings::{DAY, Findings, HOUR, MINUTE, MS};
 use crate::config::values::{Text, file_name_fault};
 use crate::config::{WatchConfig, WatchMode};
 use alyx_registration::{CopySign, QuietRules};
@@ -24,21 +24,22 @@ impl Findings {
     pub(crate) fn watch(&mut self, from: WatchDocument, flags: &[String]) -> (WatchConfig, ForAllRoots) {
         let bounds = [100 * MS, DAY];
         let warn_after = self.time("watch.warn_after", from.warn_after, DAY, [Duration::ZERO, 365 * DAY]);
+        let usual = QuietRules::default();
         let config = WatchConfig {
             rescan_interval: self.time("watch.rescan_interval", from.rescan_interval, 5 * MINUTE, bounds),
             poll_interval: self.time("watch.poll_interval", from.poll_interval, MINUTE, bounds),
             quiet: QuietRules {
-                settle: self.time("watch.settle", from.settle, 2 * SECOND, [Duration::ZERO, HOUR]),
+                settle: self.time("watch.settle", from.settle, usual.settle, [Duration::ZERO, HOUR]),
                 settle_remote: self.time(
                     "watch.settle_remote",
                     from.settle_remote,
-                    30 * SECOND,
+                    usual.settle_remote,
                     [Duration::ZERO, HOUR],
                 ),
                 empty_grace: self.time(
                     "watch.empty_grace",
                     from.empty_grace,
-                    10 * MINUTE,
+                    usual.empty_grace,
                     [Duration::ZERO, DAY],
                 ),
                 copy_signs: self.copy_signs(from.copy_signs),

@@ -31,7 +31,12 @@ impl Loadability {
     /// What the options say; logs it.
     pub(crate) fn of(options: &Options) -> Self {
         let placements = options.flagged.placements(options.roots.iter().map(|root| root.path.as_path()));
-        let of_options = NotLoadable::of_placements(&placements);
+        Self::of_placements(&placements)
+    }
+
+    /// As [`of`](Self::of), of the placements that the options say.
+    pub(crate) fn of_placements<'a>(placements: impl IntoIterator<Item = &'a Placement>) -> Self {
+        let of_options = NotLoadable::of_placements(placements);
         log(&of_options);
         Self { of_options, ..Self::default() }
     }

@@ -6,7 +6,7 @@
 pub mod credentials;
 mod dispatcher;
 mod late_look;
-mod loadability;
+pub(crate) mod loadability;
 mod shell;
 mod watcher_handle;
 pub mod worker;

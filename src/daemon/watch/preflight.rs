@@ -17,6 +17,7 @@ use crate::daemon::tree::root::{file_system, is_read_only};
 use crate::daemon::tree::scan::{Scan, ScanProblem, Scanner};
 use crate::daemon::watch::options::{RootOptions, WatchOptions};
 use crate::daemon::watch::problem::WatchProblem;
+use alf::SessionPath;
 use alyx_registration::file_system::is_network;
 
 /// What the daemon will find in a data root.
@@ -59,13 +60,14 @@ fn locks(root: &Path) -> LockReach {
     lock_reach(&String::from_utf8_lossy(&list), &root)
 }
 
-/// Examines a data root as this user. `stop` is polled before each folder.
+/// Examines a data root as this user. `is_skipped`: whose flags do not count. `stop` is polled before each folder.
 ///
 /// # Errors
 /// The root is missing, unusable, or not the right disk.
 pub fn preflight_root(
     root: &RootOptions,
     watch: &WatchOptions,
+    is_skipped: &dyn Fn(&SessionPath) -> bool,
     stop: &dyn Fn() -> bool,
 ) -> Result<RootPreflight, WatchProblem> {
     root.identify()?;
@@ -90,7 +92,10 @@ pub fn preflight_root(
             ..Scan::default()
         },
     };
-    let flagged: BTreeSet<&Path> = scan.flags.iter().map(|flag| flag.session_folder()).collect();
+    let folders = scan.flags.iter().map(|flag| flag.session_folder());
+    let flagged: BTreeSet<&Path> = folders
+        .filter(|folder| !SessionPath::parse(folder).is_ok_and(|session| is_skipped(&session)))
+        .collect();
     Ok(RootPreflight {
         file_system: file_system(&root.path),
         network: is_network(&root.path).unwrap_or(true),
@@ -100,7 +105,7 @@ pub fn preflight_root(
         folders: scan.folders,
         sessions: scan.sessions,
         session_folders,
-        flags: scan.flags.len(),
+        flags: flagged.len(),
         closed_with_flag: closed.iter().filter(|f| flagged.contains(f.as_path())).cloned().collect(),
         closed,
         reason,
@@ -183,24 +188,24 @@ mod tests {
         }
         std::fs::write(folder.path().join("b/2024-05-02/1/create_me.flag"), "").unwrap();
         let root = root(folder.path(), WatchMode::Auto, None);
-        let found = preflight_root(&root, &options(), &|| false).unwrap();
+        let found = preflight_root(&root, &options(), &|_| false, &|| false).unwrap();
         assert_eq!((found.folders, found.sessions, found.flags), (8, 3, 1));
         assert!(found.events && !found.network && found.file_system.is_some(), "{found:?}");
         assert!(found.closed.is_empty() && found.problems.is_empty() && !found.stopped, "{found:?}");
-        assert!(preflight_root(&root, &options(), &|| true).unwrap().stopped);
+        assert!(preflight_root(&root, &options(), &|_| false, &|| true).unwrap().stopped);
     }
 
     #[test]
     fn a_missing_root_or_wrong_disk_is_reported_as_by_the_watcher() {
         let folder = tempfile::tempdir().unwrap();
         let missing = root(&folder.path().join("none"), WatchMode::Poll, None);
-        let error = preflight_root(&missing, &options(), &|| false).unwrap_err();
+        let error = preflight_root(&missing, &options(), &|_| false, &|| false).unwrap_err();
         assert!(matches!(error, WatchProblem::RootMissing { .. }), "{error}");
         let marked = root(folder.path(), WatchMode::Poll, Some(".this_disk"));
-        let error = preflight_root(&marked, &options(), &|| false).unwrap_err();
+        let error = preflight_root(&marked, &options(), &|_| false, &|| false).unwrap_err();
         assert!(matches!(error, WatchProblem::MarkerMissing { .. }), "{error}");
         std::fs::write(folder.path().join(".this_disk"), "").unwrap();
-        assert!(!preflight_root(&marked, &options(), &|| false).unwrap().events);
+        assert!(!preflight_root(&marked, &options(), &|_| false, &|| false).unwrap().events);
     }
 
     #[test]

@@ -23,7 +23,7 @@ use alyx_client::backoff::Backoff;
 use alyx_client::{self, Client, ClientOptions, Credentials, DatasetRecord, SessionSearch, SessionSummary};
 use alyx_registration::flag::FlagFile;
 use alyx_registration::flagged::Registered;
-use alyx_registration::{Error, FlaggedOptions, RegistrationClient, RegistrationOptions};
+use alyx_registration::{Error, FlaggedOptions, QuietRules, RegistrationClient, RegistrationOptions};
 use alyx_sandbox::{Fault, FaultRule, Gate, RunningSandbox, Sandbox, SandboxHandle, SandboxOptions, Seed};
 use secrecy::SecretString;
 use serde_json::Value;
@@ -270,9 +270,15 @@ impl Session {
     }
 }
 
+/// Waits for nothing but a copy in progress: what a test writes is complete.
+pub fn at_once() -> QuietRules {
+    let none = Duration::ZERO;
+    QuietRules { settle: none, settle_remote: none, empty_grace: none, ..QuietRules::default() }
+}
+
 /// Options that register files, without a settle time.
 pub fn with_files() -> FlaggedOptions {
-    FlaggedOptions { register_files: true, ..Default::default() }
+    FlaggedOptions { register_files: true, quiet: at_once(), ..Default::default() }
 }
 
 /// Known MD5 values, as `md5sum` prints them.

@@ -280,12 +280,16 @@ pub struct QuietRules {
 }
 
 impl Default for QuietRules {
-    /// No time is waited, but for a copy in progress.
+    /// 2 s, on a network file system 30 s, and 10 minutes for the first file.
     fn default() -> Self {
         let copy_signs =
             DEFAULT_COPY_SIGNS.iter().filter_map(|(_, sign)| CopySign::parse(sign).ok()).collect();
-        let (settle, settle_remote, empty_grace) = Default::default();
-        Self { settle, settle_remote, empty_grace, copy_signs }
+        Self {
+            settle: Duration::from_secs(2),
+            settle_remote: Duration::from_secs(30),
+            empty_grace: Duration::from_secs(600),
+            copy_signs,
+        }
     }
 }
 

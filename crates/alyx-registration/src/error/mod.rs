@@ -366,7 +366,7 @@ impl Error {
     }
 
     /// The error of a call that names this folder: if it is not there, it has not vanished, but never was.
-    pub(crate) fn or_no_folder(self, folder: &Path) -> Self {
+    pub fn or_no_folder(self, folder: &Path) -> Self {
         match self {
             Self::Vanished { path } if path == folder => Self::no_folder(folder),
             other => other,

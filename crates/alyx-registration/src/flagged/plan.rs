@@ -14,7 +14,7 @@ use crate::flagged::checks::{check_flag_matches, judge_gap};
 use crate::flagged::listing::Listing;
 use crate::listing::completeness::{self, Unregistered};
 use crate::listing::discover::{FoundFile, FoundFiles};
-use crate::listing::gap::Gap;
+use crate::listing::gap::{Gap, Untyped};
 use crate::listing::left_out::LeftOut;
 use crate::metadata::known::{KnownSession, with_sources};
 use crate::session::details::SessionDetails;
@@ -38,8 +38,12 @@ pub struct Planned {
     pub known: Option<KnownSession>,
     /// What would be sent for the session itself. Empty if nothing.
     pub request: SessionRequest,
+    /// The weight and water that would be recorded, one line each.
+    pub measurements: Vec<String>,
     /// What it would lack.
     pub gap: Option<Gap>,
+    /// Kinds of files that no dataset type takes; none with [`OnLeftOut::Ignore`](crate::OnLeftOut::Ignore).
+    pub untyped: Vec<Untyped>,
     /// Changed files of protected datasets that would be moved into a revision folder: from where, to where.
     pub moved: Vec<(PathBuf, PathBuf)>,
 }
@@ -84,8 +88,10 @@ impl RegistrationClient {
             Some(gap) => judge_gap(gap, &self.remote_paths(&scope).await?, options)?,
             None => None,
         };
+        let untyped = self.find_untyped(&found, options).await?;
         let folder = session.clone();
         on_disk(move || check_removable(&folder)).await??;
+        let measurements = self.planned_measurements(known.as_ref(), eid.as_deref()).await?;
         let mut planned = Planned {
             session: session.clone(),
             eid,
@@ -93,7 +99,9 @@ impl RegistrationClient {
             left_out: found.left_out,
             known,
             request,
+            measurements,
             gap,
+            untyped,
             moved: Vec::new(),
         };
         if planned.eid.is_some() && readable > 0 {

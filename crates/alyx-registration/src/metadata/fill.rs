@@ -80,6 +80,14 @@ fn both(change: SessionRequest, fill: SessionRequest) -> SessionRequest {
     }
 }
 
+/// Whether a change sets a field, or a key of `json`.
+fn sets(change: &SessionRequest, field: &str) -> bool {
+    match (field.split_once('.'), &change.json) {
+        (Some(("json", key)), json) => json.as_ref().is_some_and(|json| json.contains_key(key)),
+        _ => serde_json::to_value(change).is_ok_and(|change| change.get(field).is_some_and(|v| !v.is_null())),
+    }
+}
+
 impl RegistrationClient {
     /// Reads the record of a session and plans what is sent: the caller's `change`, and what is known where the record
     /// has nothing.
@@ -100,6 +108,7 @@ impl RegistrationClient {
         check_against(path, change, &record)?;
         let created_by_us = self.context().has_created(eid).await;
         let mut plan = plan_update(&known.metadata, &fields, self.alyx().username().await?, created_by_us);
+        plan.differences.retain(|difference| !sets(change, &difference.field));
         // The whole field would be sent back, with the digits that were lost when it was read.
         if record.json.as_object().is_some_and(|json| json.values().any(may_be_rounded)) {
             plan.send.remove("json");

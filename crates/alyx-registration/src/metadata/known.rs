@@ -16,7 +16,7 @@ use crate::metadata::layers::{details_of, set_detail};
 use crate::metadata::options::{MetadataOptions, OnMissing};
 use crate::metadata::sources::{Beside, MetadataSources};
 use crate::opener::data_folders::DataFolders;
-use crate::session::details::SessionDetails;
+use crate::session::details::{SessionDetails, check_day};
 use alf::SessionPath;
 use alyx_client::{Endpoint, SessionRequest};
 use session_metadata::{Field, Origin, SessionMetadata, SidecarFile};
@@ -131,6 +131,15 @@ impl KnownSession {
         Some((found.value.as_str()?.parse().ok()?, found.source.to_string()))
     }
 
+    /// Refuses its day if a wrong clock made it; `earliest`: the first day that the configuration expects.
+    ///
+    /// # Errors
+    /// [`Error::Clock`].
+    pub fn check_day(&self, options: &MetadataOptions, today: Date, earliest: Date) -> Result<(), Error> {
+        let (earliest, setting) = earliest_day(&self.session, Some(self), options, earliest);
+        check_day(&self.session, today, earliest, &setting)
+    }
+
     /// Whether anything is known besides what the caller sets.
     pub(crate) fn adds_values(&self) -> bool {
         self.has_value(|origin| origin != Origin::CommandLine) || self.metadata.values.passive.is_some()
@@ -188,6 +197,19 @@ impl KnownSession {
         };
         (is_named && found.source.origin.is_file()).then(|| found.source.to_string())
     }
+}
+
+/// The earliest day of a session that is believed, and the setting that says so.
+pub(crate) fn earliest_day(
+    path: &SessionPath,
+    known: Option<&KnownSession>,
+    options: &MetadataOptions,
+    general: Date,
+) -> (Date, String) {
+    known.and_then(KnownSession::earliest).unwrap_or_else(|| {
+        let of_root = options.root_of(path.folder()).and_then(|root| root.earliest);
+        (of_root.unwrap_or(general), "session.earliest".to_owned())
+    })
 }
 
 /// An error about missing names, with the files in which they were read.

@@ -9,13 +9,29 @@ use crate::client::options::{WaterOptions, WeightOptions};
 use crate::error::Error;
 use crate::measurements::four_figures;
 use crate::measurements::of_session::{Comparison, WantedWater, compare};
+use crate::measurements::planned::PlannedMeasurement;
 use crate::metadata::known::KnownSession;
 use crate::session::reference::SessionReference;
 use alf::SessionTime;
 use alf::timestamp::DateInput;
-use alyx_client::WaterRecord;
 use alyx_client::text::some_of;
+use alyx_client::{WaterRecord, WaterRequest, WeighingRecord, WeighingRequest};
 use session_metadata::{Field, Measurement};
+
+/// Weights and waters to record.
+struct Measurements {
+    weights: Vec<PlannedMeasurement<WeighingRequest, WeighingRecord>>,
+    waters: Vec<PlannedMeasurement<WaterRequest, WaterRecord>>,
+}
+
+fn weight_text(weight: &WeighingRequest) -> String {
+    format!("the weight of {} g at {}", weight.weight, weight.date_time)
+}
+
+fn water_text(water: &WaterRequest) -> String {
+    let volume = water.water_administered.unwrap_or_default();
+    format!("{volume} ml of {} at {}", water.water_type, water.date_time)
+}
 
 impl RegistrationClient {
     /// Records weight and water of a session that is on Alyx, as the options say. All are checked before the first is
@@ -25,6 +41,54 @@ impl RegistrationClient {
     /// Those of [`register_weight`](Self::register_weight) and
     /// [`register_water_administration`](Self::register_water_administration).
     pub(crate) async fn record_measurements(&self, known: &KnownSession, eid: &str) -> Result<(), Error> {
+        let Measurements { weights, waters } = self.plan_measurements(known, Some(eid)).await?;
+        if weights.is_empty() && waters.is_empty() {
+            return Ok(());
+        }
+        // On a thread of its own: what is being recorded is not cut off, and the future need not move between threads.
+        let (client, runtime) = (self.clone(), tokio::runtime::Handle::current());
+        let session = known.session.clone();
+        let record = async move || -> Result<Vec<String>, Error> {
+            let mut notes = Vec::new();
+            for planned in weights {
+                let what = weight_text(&planned.request);
+                notes.extend(client.record_weight(planned).await?.notes);
+                tracing::info!(session = %session, "{session}: recorded {what}");
+            }
+            for planned in waters {
+                let what = water_text(&planned.request);
+                notes.extend(client.record_water(planned).await?.notes);
+                tracing::info!(session = %session, "{session}: recorded {what}");
+            }
+            Ok(notes)
+        };
+        let recorded = tokio::task::spawn_blocking(move || runtime.block_on(record())).await;
+        let notes = recorded.map_err(|e| Error::Internal(format!("recording: {e}")))??;
+        for note in notes {
+            tracing::warn!(session = %known.session, "a measurement is recorded, but: {note}");
+        }
+        Ok(())
+    }
+
+    /// What would be recorded with a session, one line each; `eid`: if it is on Alyx.
+    pub(crate) async fn planned_measurements(
+        &self,
+        known: Option<&KnownSession>,
+        eid: Option<&str>,
+    ) -> Result<Vec<String>, Error> {
+        let Some(known) = known else { return Ok(Vec::new()) };
+        let Measurements { weights, waters } = self.plan_measurements(known, eid).await?;
+        let weights = weights.iter().map(|planned| weight_text(&planned.request));
+        let waters = waters.iter().map(|planned| water_text(&planned.request));
+        Ok(weights.chain(waters).collect())
+    }
+
+    /// The weights and waters that Alyx lacks, checked.
+    async fn plan_measurements(
+        &self,
+        known: &KnownSession,
+        eid: Option<&str>,
+    ) -> Result<Measurements, Error> {
         let wanted = self.options().metadata.measured;
         let subject = known.session.subject();
         let (earliest, _) = self.earliest_day(&known.session, Some(known));
@@ -55,39 +119,21 @@ impl RegistrationClient {
             to_weigh.push(self.plan_weight(subject, weight.grams, &options).await?);
         }
         for (water, adlib) in self.waters_to_give(known, eid).await? {
-            let session =
-                uuid::Uuid::try_parse(eid).map_err(|_| Error::Internal(format!("the eid {eid:?}")))?;
+            let session = eid.map(|eid| {
+                let eid = uuid::Uuid::try_parse(eid).map_err(|_| Error::Internal(format!("the eid {eid:?}")));
+                eid.map(SessionReference::Eid)
+            });
             let options = WaterOptions {
                 date_time: Some(DateInput::Text(&water.at)),
                 water_type: Some(water.kind),
-                session: Some(SessionReference::Eid(session)),
+                session: session.transpose()?,
                 adlib,
                 earliest: Some(earliest),
                 ..Default::default()
             };
             to_give.push(self.plan_more_water(subject, water.millilitres, &options, &to_give).await?);
         }
-        if to_weigh.is_empty() && to_give.is_empty() {
-            return Ok(());
-        }
-        // On a thread of its own: what is being recorded is not cut off, and the future need not move between threads.
-        let (client, runtime) = (self.clone(), tokio::runtime::Handle::current());
-        let record = async move || -> Result<Vec<String>, Error> {
-            let mut notes = Vec::new();
-            for planned in to_weigh {
-                notes.extend(client.record_weight(planned).await?.notes);
-            }
-            for planned in to_give {
-                notes.extend(client.record_water(planned).await?.notes);
-            }
-            Ok(notes)
-        };
-        let recorded = tokio::task::spawn_blocking(move || runtime.block_on(record())).await;
-        let notes = recorded.map_err(|e| Error::Internal(format!("recording: {e}")))??;
-        for note in notes {
-            tracing::warn!(session = %known.session, "a measurement is recorded, but: {note}");
-        }
-        Ok(())
+        Ok(Measurements { weights: to_weigh, waters: to_give })
     }
 
     /// Checks weight and water before anything is sent: what would be refused after the session is created.
@@ -134,7 +180,7 @@ impl RegistrationClient {
     async fn waters_to_give(
         &self,
         known: &KnownSession,
-        eid: &str,
+        eid: Option<&str>,
     ) -> Result<Vec<(WantedWater, bool)>, Error> {
         let waters = if self.options().metadata.measured.water { known.waters() } else { Vec::new() };
         if waters.is_empty() {
@@ -142,7 +188,7 @@ impl RegistrationClient {
         }
         let given = self.alyx().waters_of(known.session.subject()).await?;
         let held: Vec<&WaterRecord> =
-            given.iter().filter(|water| water.session.as_deref() == Some(eid)).collect();
+            given.iter().filter(|water| eid.is_some() && water.session.as_deref() == eid).collect();
         let wanted: Vec<WantedWater> = waters.iter().map(|(water, ..)| water.clone()).collect();
         let Comparison { missing, foreign } = compare(&wanted, &held);
         if missing.is_empty() || foreign.is_empty() {
@@ -166,6 +212,7 @@ impl RegistrationClient {
                 "{source}: water of {ml} ml at {at} is not on Alyx, but the session has {on_alyx} there, which no file names; \
                  if it is the same water, correct one of them, otherwise record it with \
                  `alyx-registrar water {subject} {ml} --water-type '{kind}' --date-time {at} --session {eid}`",
+                eid = eid.unwrap_or_default(),
                 ml = water.millilitres,
                 at = water.at,
                 kind = water.kind,

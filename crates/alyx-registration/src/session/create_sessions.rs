@@ -7,12 +7,11 @@ use crate::client::options::{CreateSessionsOptions, FlaggedOptions};
 use crate::client::record_outcome::RecordOutcome;
 use crate::error::Error;
 use crate::flag::FlagFile;
-use crate::flagged::Registered;
+use crate::flagged::{Planned, Registered};
 use crate::listing::gap::Gap;
 use crate::metadata::known::KnownSession;
 use crate::session::register::RegisteredSession;
 use alf::SessionPath;
-use alyx_client::SessionRequest;
 
 /// The result of one flag.
 #[derive(Debug)]
@@ -30,8 +29,8 @@ pub struct CreatedSession {
     pub known: Option<KnownSession>,
     /// The attempt as a whole; `None` in a dry run, or if it failed.
     pub registered: Option<Registered>,
-    /// In a dry run, what would be sent for the session itself. Empty if nothing.
-    pub request: Option<SessionRequest>,
+    /// In a dry run, what would be done.
+    pub planned: Option<Planned>,
 }
 
 impl RegistrationClient {
@@ -63,14 +62,23 @@ impl RegistrationClient {
         root: &Path,
         options: &CreateSessionsOptions,
     ) -> Result<Vec<CreatedSession>, Error> {
-        let mut flagged = options.flagged.clone();
-        if !self.options().metadata.is_off() {
-            flagged.defaults = flagged.defaults.or(&self.options().metadata.defaults);
+        let flags = self.flags_below(root, &options.glob_pattern).await?;
+        let mut sessions = Vec::with_capacity(flags.len());
+        for path in flags {
+            sessions.extend(self.create_session_of_flag(&path, options).await);
         }
+        Ok(sessions)
+    }
+
+    /// The flags below a folder.
+    ///
+    /// # Errors
+    /// Those of [`create_sessions`](Self::create_sessions).
+    pub async fn flags_below(&self, root: &Path, glob_pattern: &str) -> Result<Vec<PathBuf>, Error> {
         drop(tokio::fs::read_dir(root).await.map_err(|e| Error::reading(root, &e).or_no_folder(root))?);
         let escaped = root.to_str().map(glob::Pattern::escape);
         let pattern = escaped
-            .map(|root| format!("{root}/{}", options.glob_pattern))
+            .map(|root| format!("{root}/{glob_pattern}"))
             .ok_or_else(|| Error::Invalid(format!("{root:?} is not valid UTF-8: rename the folder")))?;
         let flags = tokio::task::spawn_blocking(move || -> Result<Vec<PathBuf>, Error> {
             let found =
@@ -78,33 +86,36 @@ impl RegistrationClient {
             // A flag in a folder that cannot be listed could not be handled anyway.
             Ok(found.filter_map(Result::ok).collect())
         });
-        let flags = flags.await.map_err(|e| Error::Internal(format!("looking for flags: {e}")))??;
-        let mut sessions = Vec::with_capacity(flags.len());
-        for path in flags {
-            let folder = path.parent().unwrap_or(root).to_owned();
-            let created = match options.dry {
-                true => self.plan_creation(path.clone(), &flagged).await,
-                false => self.create_flagged(path.clone(), &flagged).await,
-            };
-            // Another program has registered the session meanwhile.
-            if matches!(&created, Err(Error::Vanished { path: gone }) if *gone == path) {
-                continue;
-            }
-            let failed = |error| {
-                let (session, moved) = (Err(error), Vec::new());
-                CreatedSession {
-                    folder,
-                    session,
-                    moved,
-                    gap: None,
-                    known: None,
-                    registered: None,
-                    request: None,
-                }
-            };
-            sessions.push(created.unwrap_or_else(failed));
+        flags.await.map_err(|e| Error::Internal(format!("looking for flags: {e}")))?
+    }
+
+    /// What [`create_sessions`](Self::create_sessions) does with one flag; `None` if another program has removed the flag.
+    pub async fn create_session_of_flag(
+        &self,
+        path: &Path,
+        options: &CreateSessionsOptions,
+    ) -> Option<CreatedSession> {
+        let mut flagged = options.flagged.clone();
+        if !self.options().metadata.is_off() {
+            flagged.defaults = flagged.defaults.or(&self.options().metadata.defaults);
         }
-        Ok(sessions)
+        let created = match options.dry {
+            true => self.plan_creation(path.to_owned(), &flagged).await,
+            false => self.create_flagged(path.to_owned(), &flagged).await,
+        };
+        // Another program has registered the session meanwhile.
+        if matches!(&created, Err(Error::Vanished { path: gone }) if gone == path) {
+            return None;
+        }
+        Some(created.unwrap_or_else(|error| CreatedSession {
+            folder: path.parent().unwrap_or(path).to_owned(),
+            session: Err(error),
+            moved: Vec::new(),
+            gap: None,
+            known: None,
+            registered: None,
+            planned: None,
+        }))
     }
 
     async fn plan_creation(&self, path: PathBuf, options: &FlaggedOptions) -> Result<CreatedSession, Error> {
@@ -113,11 +124,11 @@ impl RegistrationClient {
         Ok(CreatedSession {
             folder: flag.session_folder().to_owned(),
             session: Ok(None),
-            moved: planned.moved,
-            gap: planned.gap,
-            known: planned.known,
+            moved: planned.moved.clone(),
+            gap: planned.gap.clone(),
+            known: planned.known.clone(),
             registered: None,
-            request: Some(planned.request),
+            planned: Some(planned),
         })
     }
 
@@ -129,14 +140,16 @@ impl RegistrationClient {
             Some(record) if record.lists_datasets() => record.clone(),
             _ => self.alyx().session(&registered.eid).await?,
         };
+        let missing =
+            registered.known.as_ref().map(|known| known.metadata.missing.clone()).unwrap_or_default();
         Ok(CreatedSession {
             folder: session.folder().to_owned(),
-            session: Ok(Some(RegisteredSession { outcome, record })),
+            session: Ok(Some(RegisteredSession { outcome, record, missing })),
             moved: registered.moved.clone(),
             gap: registered.gap.clone(),
             known: registered.known.clone(),
             registered: Some(registered),
-            request: None,
+            planned: None,
         })
     }
 }

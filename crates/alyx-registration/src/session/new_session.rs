@@ -167,6 +167,7 @@ impl RegistrationClient {
             return Err(Error::CannotMake { path: folder, reason: "the folder exists already".into() });
         }
         let mut planned = PlannedSession {
+            measurements: Vec::new(),
             session: SessionPath::parse(&folder)?,
             eid: None,
             request: SessionRequest::default(),

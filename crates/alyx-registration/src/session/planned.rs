@@ -23,6 +23,8 @@ pub struct PlannedSession {
     pub request: SessionRequest,
     /// Where Alyx holds another value than is known here, which is kept.
     pub differences: Vec<Difference>,
+    /// The weight and water that would be recorded, one line each.
+    pub measurements: Vec<String>,
     /// What is known of the session; `None` if no metadata is read.
     pub known: Option<KnownSession>,
 }
@@ -76,12 +78,8 @@ impl RegistrationClient {
         let names = names::mentioned(&request).into_iter().chain(repository).collect();
         let asked = self.check_names(names).await;
         asked.map_err(|error| with_sources(known, error))?;
-        Ok(PlannedSession {
-            session,
-            eid: found.map(|summary| summary.eid().to_owned()),
-            request,
-            differences,
-            known: known.cloned(),
-        })
+        let eid = found.map(|summary| summary.eid().to_owned());
+        let measurements = self.planned_measurements(known, eid.as_deref()).await?;
+        Ok(PlannedSession { session, eid, measurements, request, differences, known: known.cloned() })
     }
 }

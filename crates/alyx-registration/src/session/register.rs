@@ -14,7 +14,7 @@ use crate::client::options::{FilesToRegister, FlaggedOptions, RegisterFilesOptio
 use crate::client::record_outcome::RecordOutcome;
 use crate::error::Error;
 use crate::files::register::RegisteredFiles;
-use crate::metadata::known::{KnownSession, with_sources};
+use crate::metadata::known::{KnownSession, earliest_day, with_sources};
 use crate::metadata::options::OnMissing;
 use crate::metadata::sources::{Beside, defaults_in};
 use crate::session::details::{SessionDetails, check_against, check_day, check_end, needs_record};
@@ -24,7 +24,7 @@ use alf::SessionPath;
 use alf::timestamp::DateInput;
 use alyx_client::text::shortened;
 use alyx_client::{self, Endpoint, SessionRecord, SessionRequest};
-use session_metadata::Field;
+use session_metadata::{Field, Missing};
 
 /// A session that is on Alyx.
 #[derive(Debug, Clone)]
@@ -33,6 +33,8 @@ pub struct RegisteredSession {
     pub outcome: RecordOutcome,
     /// The record.
     pub record: SessionRecord,
+    /// The files that it should have and lacks, as its files and the options say.
+    pub missing: Vec<Missing>,
 }
 
 /// The `json` field with the caller's keys added. Pure.
@@ -243,10 +245,8 @@ impl RegistrationClient {
 
     /// The earliest day of a session that is believed, and the setting that says so.
     pub(crate) fn earliest_day(&self, path: &SessionPath, known: Option<&KnownSession>) -> (Date, String) {
-        known.and_then(KnownSession::earliest).unwrap_or_else(|| {
-            let of_root = self.options().metadata.root_of(path.folder()).and_then(|root| root.earliest);
-            (of_root.unwrap_or(self.options().earliest), "session.earliest".to_owned())
-        })
+        let options = self.options();
+        earliest_day(path, known, &options.metadata, options.earliest)
     }
 
     /// Refuses an end that a wrong clock made.
@@ -410,7 +410,8 @@ impl RegistrationClient {
         if let Some(known) = &known {
             self.record_measurements(known, &handle.eid).await?;
         }
-        Ok((RegisteredSession { outcome: handle.outcome(), record }, registered))
+        let missing = known.map(|known| known.metadata.missing).unwrap_or_default();
+        Ok((RegisteredSession { outcome: handle.outcome(), record, missing }, registered))
     }
 
     /// Creates a session on Alyx, or changes the existing one, without files (Python: `create_session`).
