@@ -1,7 +1,6 @@
 //! A session that was registered by name, with all its files, as one that was flagged.
 
 use std::collections::HashSet;
-use std::sync::Arc;
 
 use crate::client::RegistrationClient;
 use crate::client::options::FlaggedOptions;
@@ -50,7 +49,7 @@ impl RegistrationClient {
                 found.snapshot.add_unregistered(file.dataset.as_str(), file.size);
             }
         }
-        let steps = Arc::clone(&self.context().progress.steps);
+        let steps = &self.context().progress.steps;
         add_excluded(&mut found.snapshot, session, &found.left_out, options, steps).await;
         Ok(Registered {
             session: session.clone(),

@@ -229,8 +229,7 @@ impl RegistrationClient {
         };
         let mut snapshot = last.snapshot;
         unregistered_files.into_iter().for_each(|(path, size)| snapshot.add_unregistered(&path, size));
-        let steps = Arc::clone(&self.context().progress.steps);
-        add_excluded(&mut snapshot, session, &last.left_out, general, steps).await;
+        add_excluded(&mut snapshot, session, &last.left_out, general, &progress.steps).await;
         Ok(Registered {
             session: session.clone(),
             eid: handle.eid,
@@ -258,22 +257,15 @@ async fn add_excluded(
     session: &SessionPath,
     left_out: &[LeftOut],
     general: &FlaggedOptions,
-    steps: Arc<DiskSteps>,
+    steps: &Arc<DiskSteps>,
 ) {
-    let paths: Vec<String> = excluded_besides(left_out, general).into_iter().map(str::to_owned).collect();
-    let folder = session.folder().to_owned();
-    let sizes = tokio::task::spawn_blocking(move || {
-        let size = |path: String| {
-            let at = folder.join(&path);
-            let _step = steps.begin("looking at", &at);
-            let size = at.metadata().map_or(0, |found| found.len());
-            (path, size)
-        };
-        paths.into_iter().map(size).collect::<Vec<_>>()
-    });
-    for (path, size) in sizes.await.unwrap_or_default() {
-        snapshot.add_dataset(&path, size);
-        snapshot.add_unregistered(&path, size);
+    for path in excluded_besides(left_out, general) {
+        let at = session.folder().join(path);
+        let step = steps.begin("looking at", &at);
+        let size = tokio::fs::metadata(&at).await.map_or(0, |found| found.len());
+        drop(step);
+        snapshot.add_dataset(path, size);
+        snapshot.add_unregistered(path, size);
     }
 }
 
