@@ -128,19 +128,20 @@ impl EventEmitter {
         self.problems.clear();
     }
 
-    /// Reports the obstacles if they have changed: the first of them, and how many there are besides.
+    /// Reports the obstacles if they have changed: the first of them, and whether there are others.
     pub(crate) fn emit_obstacles(&mut self, root: &Path) {
         let mut found: Vec<&String> =
             self.problems.values().filter_map(|problem| problem.obstacle.as_ref()).collect();
-        let more = found.len().saturating_sub(MAX_OBSTACLES);
-        if more > 0 {
+        let is_cut = found.len() > MAX_OBSTACLES;
+        if is_cut {
             found.select_nth_unstable(MAX_OBSTACLES);
             found.truncate(MAX_OBSTACLES);
         }
         found.sort_unstable();
         let mut obstacles: Vec<String> = found.into_iter().cloned().collect();
-        if more > 0 {
-            obstacles.push(format!("and {more} more"));
+        if is_cut {
+            // Without their number: an alert is sent for each new text.
+            obstacles.push(format!("and others; only {MAX_OBSTACLES} are named"));
         }
         if obstacles != self.obstacles {
             self.obstacles.clone_from(&obstacles);
@@ -181,7 +182,7 @@ mod tests {
     use crate::daemon::tree::misplaced::Advice;
 
     #[tokio::test]
-    async fn a_hundred_obstacles_are_named_and_the_others_counted() {
+    async fn a_hundred_obstacles_are_named_and_that_there_are_others() {
         let (events, mut received) = tokio::sync::mpsc::unbounded_channel();
         let mut emitter = EventEmitter::new(events, []);
         for number in 0..20_000 {
@@ -196,7 +197,7 @@ mod tests {
                 texts = obstacles;
             }
         }
-        assert_eq!((texts.len(), texts[100].as_str()), (101, "and 19900 more"));
+        assert_eq!((texts.len(), texts[100].as_str()), (101, "and others; only 100 are named"));
         assert!(texts[0].contains("/00000/") && texts[99].contains("/00099/"), "{texts:?}");
     }
 
