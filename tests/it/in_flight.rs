@@ -259,7 +259,8 @@ fn as_another_user(alyx: &Alyx, rig: &Rig, words: &[&str]) -> Option<Command> {
     if !copy.exists() {
         // By another process: a program is not started while any process holds it open for writing, such as one that
         // another test is just starting.
-        assert!(Command::new("cp").arg(program().get_program()).arg(&copy).status().unwrap().success());
+        let built = program().get_program().to_owned();
+        assert!(Command::new("cp").arg(built).arg(&copy).status().unwrap().success());
     }
     let mut command = Command::new("setpriv");
     command.args(nobody).arg(copy).args(words).args(["--url", &alyx.url, "--user", &alyx.user]);

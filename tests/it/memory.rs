@@ -252,20 +252,31 @@ async fn status_history_retry_and_forget_work_without_a_daemon() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn scan_writes_to_an_existing_ledger_but_creates_none() {
+async fn scan_writes_to_the_ledger_and_makes_none_in_the_state_folder_of_another_user() {
     let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
     let config = configuration(&alyx, &rig, "");
-    let sessions = [rig.session("cortexlab", "KS014"), rig.session("cortexlab", "SWC_001")];
-    sessions[0].file("alf/spikes.times.npy", "abc").flag();
-    assert_eq!(run_command(&["scan"], &config).0, 0);
-    assert!(!rig.beside("etc/state").join(FILE_NAME).exists());
+    let state = rig.beside("etc/state");
+    let scanned = |subject| {
+        let session = rig.session("cortexlab", subject);
+        session.file("alf/spikes.times.npy", "abc").flag();
+        let (code, output) = run_command(&["scan"], &config);
+        assert_eq!(code, 0, "{output}");
+        session.name()
+    };
+    if rustix::process::geteuid().is_root() {
+        std::fs::create_dir(&state).unwrap();
+        std::os::unix::fs::chown(&state, Some(65534), None).unwrap();
+        scanned("ZM_1743");
+        assert!(!state.join(FILE_NAME).exists(), "the service user could not write to it");
+        std::os::unix::fs::chown(&state, Some(0), None).unwrap();
+    }
+    let of_scan = scanned("KS014");
     let mut daemon = start(&config);
     daemon.wait_for("data root scanned");
     daemon.stop();
-    sessions[1].file("alf/spikes.times.npy", "abc").flag();
-    assert_eq!(run_command(&["scan"], &config).0, 0);
+    let beside = scanned("SWC_001");
     let (_, output) = run_command(&["history"], &config);
-    assert!(output.contains(&sessions[1].name()) && !output.contains(&sessions[0].name()), "{output}");
+    assert!(output.contains(&of_scan) && output.contains(&beside), "{output}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
