@@ -143,10 +143,6 @@ fn task(
     Ok(Some(Task { settings, trials, start, end }))
 }
 
-fn accepts(subject: Subject<'_>, what: &str) -> bool {
-    subject.accept.iter().any(|accepted| accepted == what)
-}
-
 /// Compares what the rig was told with the folder.
 fn compare(
     settings: &Settings,
@@ -156,26 +152,21 @@ fn compare(
     reading: &mut Reading,
 ) -> Result<(), Problem> {
     let session = subject.session;
-    let mut differs = |what: &str, kind, key: &str, rig: String, folder: String| {
-        if accepts(subject, what) {
-            return;
-        }
-        let message = format!(
-            "the rig wrote {rig}, but the folder {session} says {folder}; move the files to the right folder, or, if the \
-             folder is right, confirm it with the line `accept: [{what}]` in its alyx-session.yaml"
-        );
-        reading.problems.push(settings.problem(kind, key, message));
+    let mut differs = |kind, key: &str, message: Option<String>| {
+        reading.problems.extend(message.map(|message| settings.problem(kind, key, message)));
     };
     if let Some(name) = settings.text("SUBJECT_NAME")?
         && name != session.subject()
     {
-        differs("subject", ProblemKind::Subject, "SUBJECT_NAME", quoted(name), quoted(session.subject()));
+        let message = subject.contradiction("subject", &quoted(name), &quoted(session.subject()));
+        differs(ProblemKind::Subject, "SUBJECT_NAME", message);
     }
     if let Some(number) = settings.session_number()
         && number != u64::from(session.number())
     {
         let folder = session.number().to_string();
-        differs("number", ProblemKind::Number, "SESSION_NUMBER", number.to_string(), folder);
+        let message = subject.contradiction("number", &number.to_string(), &folder);
+        differs(ProblemKind::Number, "SESSION_NUMBER", message);
     }
     let (day, key) = match start {
         Some(start) => (start.date(), settings.start_key()),
@@ -185,10 +176,7 @@ fn compare(
         },
     };
     // A later task may begin past midnight.
-    let is_next = !is_first && session.date().tomorrow().ok() == Some(day);
-    if day != session.date() && !is_next {
-        differs("date", ProblemKind::Date, key, day.to_string(), session.date().to_string());
-    }
+    differs(ProblemKind::Date, key, subject.other_day(day, !is_first));
     Ok(())
 }
 
