@@ -192,6 +192,14 @@ impl From<&NotLoadable> for NotLoadableStatus {
     }
 }
 
+/// The command that tries a session at once.
+pub fn retry_command(session: &str) -> String {
+    match session.contains(char::is_whitespace) {
+        true => format!("alyx-registrar retry '{session}'"),
+        false => format!("alyx-registrar retry {session}"),
+    }
+}
+
 /// The name of this computer.
 pub fn host() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
@@ -259,6 +267,11 @@ impl SessionStatus {
     /// What to do about the error, unless its message says so itself.
     pub fn advice(&self) -> Option<&str> {
         self.next_step.as_deref().filter(|next_step| *next_step != FOLLOW_MESSAGE)
+    }
+
+    /// The command that tries a session at once that needs attention.
+    pub fn retry(&self) -> Option<String> {
+        (self.state == SessionState::NeedsAttention).then(|| retry_command(&self.session))
     }
 
     /// The flag's own time, or else when it was first seen.

@@ -166,6 +166,9 @@ fn text(
             if let Some(next_step) = session.advice() {
                 line(format!("      What to do: {next_step}."));
             }
+            if let Some(command) = session.retry() {
+                line(format!("      To try at once: {command}"));
+            }
         }
         if of_state.len() > MAX_SHOWN {
             line(format!("  and {} more; --json shows all", of_state.len() - MAX_SHOWN));
@@ -252,11 +255,12 @@ mod tests {
             "needs attention (1)",
             "for 1 h 0 min, 3 failures, next attempt in 1 h 1 min",
             "Alyx does not know subject \"KS014\"",
-            "What to do: create it on Alyx.",
+            "What to do: create it on Alyx.\n      To try at once: alyx-registrar retry KS014/2024-05-01/001\n",
             "12 of 300 files read, 5.0 MB of 200.0 GB",
         ] {
             assert!(text.contains(wanted), "{wanted:?} is not in:\n{text}");
         }
+        assert_eq!(text.matches("To try at once").count(), 1, "{text}");
     }
 
     #[test]
