@@ -166,6 +166,15 @@ pub fn oddity(text: &str, syntax: Syntax) -> Option<(Oddity, Option<usize>)> {
     })
 }
 
+/// Where the parser fails, as a path; the whole text, if the parser does not.
+pub(crate) fn broken_at(text: &str, syntax: Syntax) -> KeyPath {
+    let trail = Trail::default();
+    match syntax.visit(text, Unique(&trail)) {
+        Ok(()) => KeyPath::default(),
+        Err(_) => KeyPath(trail.steps.take()),
+    }
+}
+
 /// The digits of 2^64.
 const MIN_WIDE_DIGITS: usize = 20;
 
