@@ -27,6 +27,9 @@ pub struct Status {
     /// Without a daemon: why the ledger cannot be read, and what to do.
     #[serde(default)]
     pub unreadable_ledger: Option<String>,
+    /// Without a daemon: the address of Alyx in the configuration.
+    #[serde(skip)]
+    pub configured_alyx: Option<String>,
     /// Every flag that is known, those that need attention first.
     pub sessions: Vec<SessionStatus>,
     /// What keeps flags from being seen or removed.
@@ -44,6 +47,11 @@ pub struct Status {
 }
 
 impl Status {
+    /// The address of Alyx, if known.
+    pub fn alyx(&self) -> Option<&str> {
+        self.daemon.as_ref().map(|daemon| daemon.alyx.as_str()).or(self.configured_alyx.as_deref())
+    }
+
     /// Whether a daemon runs, and an operator has nothing to do.
     pub fn is_well(&self) -> bool {
         let is_left_alone =
@@ -122,8 +130,8 @@ impl DaemonStatus {
 pub struct ObstacleStatus {
     /// The data root, as the configuration names it.
     pub root: String,
-    /// When it was first seen.
-    pub since: Timestamp,
+    /// When it was first seen; `None`: without a daemon, nobody knows.
+    pub since: Option<Timestamp>,
     /// What it is and what to do.
     pub text: String,
 }
