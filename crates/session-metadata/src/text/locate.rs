@@ -175,8 +175,8 @@ pub(crate) fn broken_at(text: &str, syntax: Syntax) -> KeyPath {
     }
 }
 
-/// The digits of 2^64.
-const MIN_WIDE_DIGITS: usize = 20;
+/// The digits of 2^63: a negative number beyond 64 bits has at least as many.
+const MIN_WIDE_DIGITS: usize = 19;
 
 /// Where a walk is, and the numbers that it found beyond 64 bits: their paths, and those that were read as floats.
 #[derive(Default)]
