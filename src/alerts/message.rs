@@ -163,6 +163,9 @@ impl<'a> Message<'a> {
         if let Some(step) = session.advice() {
             line += &format!(". What to do: {}", shown(&step.replace('`', "")));
         }
+        if let Some(command) = session.retry() {
+            line += &format!(". To try at once: {}", shown(&command));
+        }
         line
     }
 }
@@ -255,7 +258,7 @@ mod tests {
     #[test]
     fn obstacles_are_listed_separately() {
         let text = "the data root \"/data\" is missing: mount the disk".to_owned();
-        let obstacle = ObstacleStatus { root: "/data".into(), since: at(0), text };
+        let obstacle = ObstacleStatus { root: "/data".into(), since: Some(at(0)), text };
         let events = vec![Event::Obstacle(obstacle), Event::NeedsAttention(session("KS014/2024-05-01/001"))];
         let text = body(MessageFormat::Slack, events.clone())["text"].as_str().unwrap().to_owned();
         let lines: Vec<&str> = text.lines().collect();

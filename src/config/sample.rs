@@ -29,6 +29,8 @@ pub struct Answers {
     pub not_served: bool,
     /// The metadata readers; `None` for the default.
     pub readers: Option<Vec<String>>,
+    /// Sessions wait for every device that an experiment description declares.
+    pub all_devices: bool,
 }
 
 /// The key for the secret, with its value.
@@ -61,6 +63,7 @@ impl Answers {
     ///     repository: None,
     ///     not_served: false,
     ///     readers: None,
+    ///     all_devices: false,
     /// };
     /// let config = Config::parse(&answers.to_yaml(), "new.yaml".as_ref()).unwrap();
     /// assert_eq!(config.session.location.as_deref(), Some("Room 1: \"the rig\""));
@@ -110,7 +113,13 @@ impl Answers {
         if let Some(path) = lines.iter_mut().skip(list).find(|line| line.starts_with("  - path:")) {
             *path = format!("  - path: {}", scalar(last));
         }
-        let others = others.iter().map(|root| format!("  - path: {}", scalar(root)));
+        let complete = self.all_devices.then(|| "    complete: all_devices".to_owned());
+        if let Some(line) = lines.iter_mut().skip(list).find(|line| *line == "    complete:") {
+            complete.iter().for_each(|complete| line.clone_from(complete));
+        }
+        let others = others.iter().flat_map(|root| {
+            [Some(format!("  - path: {}", scalar(root))), complete.clone()].into_iter().flatten()
+        });
         lines.splice(list + 1..list + 1, others);
     }
 
@@ -171,6 +180,7 @@ mod tests {
             repository: Some("flatiron_lab".into()),
             not_served: true,
             readers: Some(vec!["iblrig".into(), "sidecar".into()]),
+            all_devices: true,
         }
     }
 
@@ -179,6 +189,7 @@ mod tests {
         let config = answers().check().unwrap();
         let roots: Vec<_> = config.data_roots.iter().map(|root| root.path.to_str().unwrap()).collect();
         assert_eq!(roots, ["/mnt/a: b", "/mnt/no", "/data"]);
+        assert!(config.data_roots.iter().all(|root| root.all_devices));
         assert_eq!(config.alyx.url.as_str(), "https://alyx.lab.org:8443/alyx/");
         assert_eq!(config.alyx.username.as_deref(), Some("007"));
         assert!(matches!(config.alyx.credentials, CredentialSource::OneSettings { .. }));
@@ -206,6 +217,7 @@ mod tests {
             repository: None,
             not_served: false,
             readers: None,
+            all_devices: false,
         };
         let text = shipped.to_yaml();
         assert!(!text.contains("CHANGE") && text.contains("alyx-registrar init"), "{text}");

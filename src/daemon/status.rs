@@ -27,6 +27,9 @@ pub struct Status {
     /// Without a daemon: why the ledger cannot be read, and what to do.
     #[serde(default)]
     pub unreadable_ledger: Option<String>,
+    /// Without a daemon: the address of Alyx in the configuration.
+    #[serde(skip)]
+    pub configured_alyx: Option<String>,
     /// Every flag that is known, those that need attention first.
     pub sessions: Vec<SessionStatus>,
     /// What keeps flags from being seen or removed.
@@ -44,6 +47,11 @@ pub struct Status {
 }
 
 impl Status {
+    /// The address of Alyx, if known.
+    pub fn alyx(&self) -> Option<&str> {
+        self.daemon.as_ref().map(|daemon| daemon.alyx.as_str()).or(self.configured_alyx.as_deref())
+    }
+
     /// Whether a daemon runs, and an operator has nothing to do.
     pub fn is_well(&self) -> bool {
         let is_left_alone =
@@ -122,8 +130,8 @@ impl DaemonStatus {
 pub struct ObstacleStatus {
     /// The data root, as the configuration names it.
     pub root: String,
-    /// When it was first seen.
-    pub since: Timestamp,
+    /// When it was first seen; `None`: without a daemon, nobody knows.
+    pub since: Option<Timestamp>,
     /// What it is and what to do.
     pub text: String,
 }
@@ -189,6 +197,14 @@ impl NotLoadableStatus {
 impl From<&NotLoadable> for NotLoadableStatus {
     fn from(reason: &NotLoadable) -> Self {
         Self { reason: reason.kind().to_owned(), text: reason.to_string(), what_to_do: reason.advice() }
+    }
+}
+
+/// The command that tries a session at once.
+pub fn retry_command(session: &str) -> String {
+    match session.contains(char::is_whitespace) {
+        true => format!("alyx-registrar retry '{session}'"),
+        false => format!("alyx-registrar retry {session}"),
     }
 }
 
@@ -259,6 +275,11 @@ impl SessionStatus {
     /// What to do about the error, unless its message says so itself.
     pub fn advice(&self) -> Option<&str> {
         self.next_step.as_deref().filter(|next_step| *next_step != FOLLOW_MESSAGE)
+    }
+
+    /// The command that tries a session at once that needs attention.
+    pub fn retry(&self) -> Option<String> {
+        (self.state == SessionState::NeedsAttention).then(|| retry_command(&self.session))
     }
 
     /// The flag's own time, or else when it was first seen.

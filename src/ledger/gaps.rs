@@ -2,6 +2,7 @@
 //! are pure.
 
 use std::collections::{BTreeMap, HashSet};
+use std::fmt;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -51,6 +52,16 @@ pub enum Acknowledged {
     Pattern(String),
     /// This pattern no longer: what it acknowledged alone is open again.
     Withdrawn(String),
+}
+
+impl fmt::Display for Acknowledged {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Session(session) => write!(f, "session {session}"),
+            Self::Pattern(pattern) => write!(f, "pattern {pattern}"),
+            Self::Withdrawn(pattern) => write!(f, "no longer pattern {pattern}"),
+        }
+    }
 }
 
 /// What a row is about. A session may have one of each.

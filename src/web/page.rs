@@ -209,7 +209,7 @@ fn obstacles(view: &View<'_>) -> Markup {
                 @for obstacle in all.iter().take(MAX_OBSTACLES) {
                     li {
                         h3 { bdi { (shown(&obstacle.root)) } }
-                        p.about { "for " (elapsed(obstacle.since, view.now)) }
+                        @if let Some(since) = obstacle.since { p.about { "for " (elapsed(since, view.now)) } }
                         p.error { bdi { (shown(&obstacle.text)) } }
                     }
                 }

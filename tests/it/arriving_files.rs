@@ -165,6 +165,40 @@ async fn excluded_files_and_those_of_a_desktop_do_not_hold_a_session_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_sidecar_that_is_written_again_does_not_hold_its_session_back() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let session = rig.session("cortexlab", "KS014");
+    session.file("alf/spikes.times.npy", "abc").flag();
+    let quiet = QuietRules { settle: Duration::from_secs(3600), ..QuietRules::default() };
+    let options = FlaggedOptions { quiet, ..with_files() };
+    for name in ["alyx-session.yaml", "alyx-session.json"] {
+        session.file(name, "{}");
+        let error = session.register(&alyx.client(), &options).await.unwrap_err();
+        let Error::StillChanging { path, .. } = &error else { panic!("{error}") };
+        // Neither it nor the folder that it is in.
+        assert!(!path.ends_with(name) && *path != session.folder.join(""), "{error}");
+        let busy = Error::StillChanging { path: session.folder.join(name), wait: Duration::ZERO };
+        let flag = session.folder.join("create_me.flag");
+        let text = busy.never_quiet(&flag, Duration::from_secs(7200)).unwrap().to_string();
+        assert!(text.contains(name) && !text.contains("datasets.exclude"), "{text}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_download_of_safari_is_no_dataset_but_a_copy_in_progress() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let session = rig.session("cortexlab", "KS014");
+    session.file("alf/spikes.times.npy.download/spikes.times.npy", "ab").flag();
+    let error = session.register(&alyx.client(), &with_files()).await.unwrap_err();
+    assert!(matches!(error, Error::CopyInProgress { .. }), "{error}");
+    let download = session.folder.join("alf/spikes.times.npy.download");
+    std::fs::rename(download.join("spikes.times.npy"), session.folder.join("alf/spikes.times.npy")).unwrap();
+    std::fs::remove_dir(download).unwrap();
+    session.register(&alyx.client(), &with_files()).await.unwrap();
+    assert_eq!(alyx.dataset_paths(&session).await, ["alf/spikes.times.npy"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_dry_run_waits_as_the_run_does() {
     let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
     let session = rig.session("cortexlab", "KS014");

@@ -567,6 +567,7 @@ fn the_demo_works_and_explains_why_one_flag_still_waits() {
         "{said}"
     );
     assert!(said.contains("left out: 1 hidden, 2 no ALF name"), "{said}");
+    assert!(said.contains("project from alyx-session.yaml"), "{said}");
     let next = format!("Next: {} run --sandbox --data-root ", program().get_program().display());
     assert!(said.contains(&next), "{said}");
 }

@@ -233,6 +233,8 @@ async fn the_user_is_asked_again_until_the_answer_is_valid() {
         terminal
             .wait_for("\"sidecart\" is not a reader; the readers are sidecar, iblrig, spikeglx, open_ephys");
         terminal.answer("");
+        terminal.wait_for("Do the cameras and probes of the rig's other computers come to these folders too");
+        terminal.answer("y");
         terminal.wait_for("Check the setup");
         assert!(terminal.end().success(), "{}", terminal.said);
         assert!(terminal.echoes(), "the terminal stays silent");
@@ -242,6 +244,8 @@ async fn the_user_is_asked_again_until_the_answer_is_valid() {
     .unwrap();
     assert!(!said.contains(&alyx.password), "{said}");
     assert_eq!(std::fs::read_to_string(target(&rig).with_file_name("password")).unwrap(), alyx.password);
+    let config = Config::load(&target(&rig)).unwrap();
+    assert!(config.data_roots.iter().all(|root| root.all_devices));
     check(&rig).await.ends(0);
 }
 
@@ -416,6 +420,8 @@ async fn on_a_terminal_each_wrong_answer_is_asked_again() {
         terminal.answer("");
         terminal.wait_for("Which files describe the sessions");
         terminal.answer("iblrig, sidecar");
+        terminal.wait_for("as on a lab server? [y/N]");
+        terminal.answer("");
         terminal.wait_for("Check the setup");
         assert!(terminal.end().success(), "{}", terminal.said);
         assert!(!terminal.said.contains(&password), "{}", terminal.said);
@@ -453,7 +459,7 @@ async fn on_a_terminal_too_it_ends_with_69_when_alyx_does_not_answer_and_empty_a
         terminal.wait_for("its location");
         terminal.answer("");
         terminal.wait_for("Names separated by commas");
-        terminal.answer("");
+        terminal.answer("none");
         terminal.wait_for("nothing in it is checked; when Alyx answers, run alyx-registrar check");
         (terminal.end().code(), terminal.said.clone())
     })
@@ -487,7 +493,7 @@ async fn with_folders_of_two_labs_it_says_for_which_the_repository_is() {
         assert!(said.contains("sessions of all the labs in these folders: cortexlab, mainenlab"), "{said}");
         terminal.answer("");
         terminal.wait_for("Names separated by commas");
-        terminal.answer("");
+        terminal.answer("none");
         terminal.wait_for("Check the setup");
         assert!(terminal.end().success(), "{}", terminal.said);
     })
@@ -538,4 +544,17 @@ fn a_script_names_the_metadata_readers_and_the_default_is_left_as_it_is() {
     assert_eq!(readers(&["--metadata-readers", "none"]), "  readers: []");
     let wrong = [&words[..], &["--metadata-readers", "ibl"]].concat();
     init(&rig, &wrong).ends(2).complains("--metadata-readers: \"ibl\" is not a reader");
+}
+
+#[test]
+fn a_script_says_that_the_folders_are_those_of_a_lab_server() {
+    let rig = Rig::new();
+    let words = ["--yes", "--offline", "--url", "https://alyx.example.org", "--user", "rig", "--force"];
+    let roots = ["--data-root", "/data/a", "--data-root", "/data/b"];
+    for (more, expected) in [(&[][..], false), (&["--all-devices"][..], true)] {
+        init(&rig, &[&words[..], &roots, more].concat()).ends(0);
+        let config = Config::load(&target(&rig)).unwrap();
+        let found: Vec<bool> = config.data_roots.iter().map(|root| root.all_devices).collect();
+        assert_eq!(found, [expected, expected]);
+    }
 }

@@ -67,6 +67,15 @@ async fn a_wrong_address_is_answered_with_the_likely_right_one() {
         "/auth-token",
         "/api/schema/",
         "/subjects/KS014",
+        "/subjects",
+        "/users",
+        "/labs",
+        "/projects",
+        "/locations",
+        "/data-formats",
+        "/tags",
+        "/revisions",
+        "/data-repository",
     ] {
         let said = asked(&alyx, &rig, &format!("{url}{page}"), &[]).await.ends(69);
         said.complains(&format!("should alyx.url be {url}?"));

@@ -228,7 +228,7 @@ fn contradictions(metadata: &SessionMetadata, session: &SessionPath) -> Vec<Prob
         found.push(problem(ProblemKind::Time, Field::StartTime, message));
     }
     let begins = start.unwrap_or(SessionTime::midnight(session.date()));
-    if let Some(end) = metadata.time(Field::EndTime).filter(|end| *end < begins) {
+    if let Some(end) = metadata.time(Field::EndTime).filter(|end| *end < begins && !is_told) {
         let message = format!("the end {end} is before the start {begins}; correct one of them");
         found.push(problem(ProblemKind::Time, Field::EndTime, message));
     }

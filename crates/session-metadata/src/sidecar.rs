@@ -15,6 +15,7 @@ use crate::layer::{Field, Layer, Water, Weight};
 use crate::problem::{Problem, ProblemKind, shown};
 use crate::source::{Origin, Source, Sourced};
 use crate::text::locate::{KeyPath, Syntax, line_of, quoted};
+use crate::text::not_a_number::without_nan;
 use crate::text::{self, has_tag};
 
 /// Limit on the errors that are listed; the rest are counted.
@@ -136,13 +137,13 @@ pub fn read(file: &SidecarFile, zone: &TimeZone) -> (Layer, Vec<Problem>) {
     let parsed = text::decode(&file.content).and_then(|text| {
         let is_json = file.name.ends_with(".json")
             || (text.trim_start().starts_with('{')
-                && serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok());
+                && serde_json::from_str::<serde::de::IgnoredAny>(&without_nan(text)).is_ok());
         let syntax = if is_json { Syntax::Json } else { Syntax::Yaml };
         let value = match syntax {
             Syntax::Json => text::parse_json(text)?,
             Syntax::Yaml => {
                 let broken = |fault| broken_json(text).unwrap_or(fault);
-                text::parse_yaml(text).map_err(broken).and_then(as_json)?
+                text::parse_yaml(text).map_err(broken).and_then(|value| as_json(value, text))?
             }
         };
         Ok((text, syntax, value))
@@ -177,27 +178,28 @@ fn broken_json(text: &str) -> Option<text::Fault> {
 }
 
 /// A YAML value as JSON, which has neither tags nor infinity nor keys other than texts.
-fn as_json(value: serde_yaml::Value) -> Result<Value, text::Fault> {
+fn as_json(value: serde_yaml::Value, text: &str) -> Result<Value, text::Fault> {
     let fault = |message: &str| text::Fault { line: None, key: String::new(), message: message.to_owned() };
     if has_tag(&value) {
         return Err(fault("a tag (a word after !) means nothing here; leave it out"));
     }
-    if let Some(key) = not_finite(&value) {
-        let message = "infinity and NaN are no values here; leave the key out".to_owned();
-        return Err(text::Fault { line: None, key, message });
+    if let Some(key) = not_finite(&value, &KeyPath::default()) {
+        return Err(text::no_number(text, Syntax::Yaml, &key));
     }
     serde_json::to_value(value).map_err(|_| fault("a key must be a plain word"))
 }
 
-/// The top-level key below which a number is infinite or NaN.
-fn not_finite(value: &serde_yaml::Value) -> Option<String> {
+/// Where a number is infinite or NaN.
+fn not_finite(value: &serde_yaml::Value, path: &KeyPath) -> Option<KeyPath> {
     use serde_yaml::Value;
     match value {
-        Value::Number(number) => number.as_f64().is_some_and(|n| !n.is_finite()).then(String::new),
-        Value::Sequence(items) => items.iter().find_map(not_finite).map(|_| String::new()),
+        Value::Number(number) => number.as_f64().is_some_and(|n| !n.is_finite()).then(|| path.clone()),
+        Value::Sequence(items) => {
+            items.iter().enumerate().find_map(|(index, item)| not_finite(item, &path.index(index)))
+        }
         Value::Mapping(keys) => keys
             .iter()
-            .find_map(|(key, value)| not_finite(value).map(|_| key.as_str().unwrap_or_default().to_owned())),
+            .find_map(|(key, value)| not_finite(value, &path.key(key.as_str().unwrap_or_default()))),
         _ => None,
     }
 }

@@ -113,7 +113,8 @@ fn a_session_that_fails_again_after_a_touch_is_reported_again() {
 #[test]
 fn an_obstacle_is_reported_once_while_it_lasts() {
     let mut world = World::new();
-    let obstacle = |text: &str| ObstacleStatus { root: "/data".into(), since: at(0), text: text.into() };
+    let obstacle =
+        |text: &str| ObstacleStatus { root: "/data".into(), since: Some(at(0)), text: text.into() };
     let with = |texts: &[&str]| {
         let obstacles = texts.iter().map(|text| obstacle(text)).collect();
         Some(Status { obstacles, ..status(Vec::new()) })

@@ -1,10 +1,8 @@
 //! The arguments of the commands about sessions.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::Args;
-use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use crate::cli::args::connection::VerbArgs;
@@ -12,6 +10,7 @@ use crate::cli::args::values::{field, protected, qc, whole_number};
 use alyx_client::text::printable;
 use alyx_registration::{ProtectedPolicy, SessionDetails};
 use session_metadata::Field;
+use session_metadata::text::{Fault, parse_json};
 
 /// The fields of a session on Alyx: the keyword arguments of Python's `register_session`.
 #[derive(Args, Clone, Debug, Default)]
@@ -73,34 +72,16 @@ pub struct SessionDetailsArgs {
     pub session_json: Option<Map<String, Value>>,
 }
 
-fn json_object(text: &str) -> Result<Map<String, Value>, String> {
-    match serde_json::from_str(text) {
-        Ok(Value::Object(object)) => match wide_number(text, "") {
-            Some(key) => Err(format!(
-                "{key}: this number does not fit into 64 bits and would be rounded; put it in quotes, as text"
-            )),
-            None => Ok(object),
-        },
+fn json_object(typed: &str) -> Result<Map<String, Value>, String> {
+    match parse_json(typed) {
+        Ok(Value::Object(object)) => Ok(object),
         Ok(_) => Err("this is JSON, but not an object; write it like '{\"rig\": 2}'".to_owned()),
-        Err(error) => Err(format!("this is not JSON ({error}); write it like '{{\"rig\": 2}}'")),
+        Err(Fault { key, message, .. }) if !key.is_empty() => Err(format!("{}: {message}", printable(&key))),
+        Err(fault) => Err(match serde_json::from_str::<Value>(typed) {
+            Err(error) => format!("this is not JSON ({error}); write it like '{{\"rig\": 2}}'"),
+            Ok(_) => fault.message,
+        }),
     }
-}
-
-/// The path of the first whole number beyond 64 bits in a valid JSON text. A parsed value has lost its digits.
-fn wide_number(text: &str, path: &str) -> Option<String> {
-    if let Ok(fields) = serde_json::from_str::<BTreeMap<String, Box<RawValue>>>(text) {
-        let dot = if path.is_empty() { "" } else { "." };
-        return fields.iter().find_map(|(key, value)| wide_number(value.get(), &format!("{path}{dot}{key}")));
-    }
-    if let Ok(items) = serde_json::from_str::<Vec<Box<RawValue>>>(text) {
-        return items
-            .iter()
-            .enumerate()
-            .find_map(|(i, item)| wide_number(item.get(), &format!("{path}[{i}]")));
-    }
-    let is_whole = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-');
-    let fits = text.parse::<i64>().is_ok() || text.parse::<u64>().is_ok();
-    (is_whole && !fits).then(|| printable(path))
 }
 
 impl SessionDetailsArgs {
@@ -297,7 +278,17 @@ mod tests {
             let error = json_object(text).unwrap_err();
             assert!(error.starts_with(key) && error.contains("64 bits"), "{error}");
         }
-        for text in [r#"{"a": NaN}"#, r#"{"a": Infinity}"#, r#"{"a": 1e999}"#] {
+        for (text, key) in [
+            (r#"{"a": NaN}"#, "a: "),
+            (r#"{"b": 1, "a": {"c": -Infinity}}"#, "a.c: "),
+            (r#"{"a": [0, 1e999]}"#, "a[1]: "),
+        ] {
+            let error = json_object(text).unwrap_err();
+            assert!(error.starts_with(&format!("{key}NaN, infinity")), "{error}");
+        }
+        let error = json_object(r#"{"a": {"b": 1, "b": 2}}"#).unwrap_err();
+        assert!(error.starts_with("a.b: this key occurs twice"), "{error}");
+        for text in ["", "{", r#"{"a": nan}"#, r#"{"a": NaN"#] {
             assert!(json_object(text).unwrap_err().starts_with("this is not JSON"), "{text}");
         }
     }

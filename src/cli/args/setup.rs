@@ -108,6 +108,10 @@ pub struct InitArgs {
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub metadata_readers: Option<Vec<String>>,
 
+    /// The data roots are on a lab server: sessions wait for every device that their experiment description declares
+    #[arg(long)]
+    pub all_devices: bool,
+
     /// Do not contact Alyx: its address, the login and the names are not checked
     #[arg(long)]
     pub offline: bool,

@@ -98,7 +98,7 @@ fn text(
     start: &str,
 ) -> String {
     let mut out = String::new();
-    let alyx = status.daemon.as_ref().map(|daemon| daemon.alyx.as_str());
+    let alyx = status.alyx();
     let waiting =
         status.sessions.iter().map(|session| (&session.session, folder_of(Path::new(&session.flag))));
     let gaps = status.created_twice.iter().chain(&status.gaps);
@@ -137,8 +137,7 @@ fn text(
     if !status.obstacles.is_empty() {
         line(format!("\nproblems on disk ({})", status.obstacles.len()));
         for obstacle in status.obstacles.iter().take(MAX_SHOWN) {
-            // Without a daemon, it is not known since when.
-            let since = status.daemon.as_ref().map(|_| format!("for {}: ", elapsed(obstacle.since, now)));
+            let since = obstacle.since.map(|since| format!("for {}: ", elapsed(since, now)));
             line(format!("  {}{}", since.unwrap_or_default(), obstacle.text));
         }
         if status.obstacles.len() > MAX_SHOWN {
@@ -165,6 +164,9 @@ fn text(
             }
             if let Some(next_step) = session.advice() {
                 line(format!("      What to do: {next_step}."));
+            }
+            if let Some(command) = session.retry() {
+                line(format!("      To try at once: {command}"));
             }
         }
         if of_state.len() > MAX_SHOWN {
@@ -211,7 +213,7 @@ mod tests {
     #[test]
     fn an_obstacle_on_disk_needs_attention() {
         let text = "the data root \"/data\" is missing".to_owned();
-        let obstacle = ObstacleStatus { root: "/data".into(), since: at(0), text };
+        let obstacle = ObstacleStatus { root: "/data".into(), since: Some(at(0)), text };
         let status = Status { daemon: Some(daemon()), obstacles: vec![obstacle; 21], ..Status::default() };
         let text = super::text(&status, &[], at(3600), &jiff::tz::TimeZone::UTC, "sudo systemctl start x");
         for wanted in ["problems on disk (21)", "  for 1 h 0 min: the data root", "and 1 more"] {
@@ -252,11 +254,12 @@ mod tests {
             "needs attention (1)",
             "for 1 h 0 min, 3 failures, next attempt in 1 h 1 min",
             "Alyx does not know subject \"KS014\"",
-            "What to do: create it on Alyx.",
+            "What to do: create it on Alyx.\n      To try at once: alyx-registrar retry KS014/2024-05-01/001\n",
             "12 of 300 files read, 5.0 MB of 200.0 GB",
         ] {
             assert!(text.contains(wanted), "{wanted:?} is not in:\n{text}");
         }
+        assert_eq!(text.matches("To try at once").count(), 1, "{text}");
     }
 
     #[test]

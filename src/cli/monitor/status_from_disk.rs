@@ -64,7 +64,7 @@ pub(super) fn status_from_disk(ledger: Option<&Ledger>, config: Option<&Config>,
         let path = root.as_ref().map(|root| root.path.to_string_lossy().into_owned()).unwrap_or_default();
         let status = |problem: &WatchProblem| ObstacleStatus {
             root: path.clone(),
-            since: now,
+            since: None,
             text: problem.to_string(),
         };
         obstacles.extend(problems.map(status));
@@ -83,6 +83,7 @@ pub(super) fn status_from_disk(ledger: Option<&Ledger>, config: Option<&Config>,
     let created_twice = gaps.created_twice().map(GapStatus::from).collect();
     let not_loadable = config.map(wiring::not_loadable).unwrap_or_default();
     Status {
+        configured_alyx: config.map(|config| config.alyx.url.as_str().trim_end_matches('/').to_owned()),
         sessions,
         obstacles,
         gaps: gaps.open().map(GapStatus::from).collect(),
@@ -179,5 +180,20 @@ fn unknown(flag: &FlagFile, now: Timestamp) -> SessionStatus {
         error: None,
         next_step: None,
         progress: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_a_daemon_the_configuration_names_alyx_and_nobody_knows_since_when() {
+        let text = "data_roots: [/nowhere/at/all]\nalyx: {url: https://alyx.example.org/, username: rig}\n";
+        let config = Config::parse(text, Path::new("c.yaml")).unwrap();
+        let status = status_from_disk(None, Some(&config), Timestamp::now());
+        assert_eq!(status.alyx(), Some("https://alyx.example.org"));
+        let since: Vec<_> = status.obstacles.iter().map(|obstacle| obstacle.since).collect();
+        assert_eq!(since, [None]);
     }
 }

@@ -37,7 +37,7 @@ impl Obstacles {
             let root = root.to_string_lossy().into_owned();
             let one = |(text, since): (&String, &Timestamp)| ObstacleStatus {
                 root: root.clone(),
-                since: *since,
+                since: Some(*since),
                 text: text.clone(),
             };
             obstacles.iter().map(one).collect::<Vec<_>>()
@@ -61,7 +61,7 @@ mod tests {
         let mut obstacles = Obstacles::default();
         let mut see = |root: &str, texts: &[&str], second| {
             obstacles.set_root(root.into(), texts.iter().map(ToString::to_string).collect(), at(second));
-            let row = |o: ObstacleStatus| (o.root, o.text, o.since.as_second());
+            let row = |o: ObstacleStatus| (o.root, o.text, o.since.unwrap().as_second());
             (obstacles.count(), obstacles.status().into_iter().map(row).collect::<Vec<_>>())
         };
         let one = |root: &str, text: &str, since: i64| (root.to_owned(), text.to_owned(), since);

@@ -16,7 +16,7 @@ use alyx_client::text::session_page;
 impl Status {
     /// As a document, with the last outcomes: what `status --json` and the page print.
     pub fn document(&self, last: &[OutcomeRow]) -> String {
-        let alyx = self.daemon.as_ref().map(|daemon| daemon.alyx.as_str());
+        let alyx = self.alyx();
         let gaps = |gaps: &'_ [GapStatus]| gaps.iter().cloned().map(|gap| GapJson::of(gap, alyx)).collect();
         let fields = StatusJson {
             daemon: self.daemon.as_ref(),

@@ -50,6 +50,7 @@ fn session(view: &View<'_>, session: &SessionStatus) -> Markup {
         @if session.state != SessionState::Running && !waits_for_alyx(view, session) {
             @if let Some(error) = &session.error { p.error { bdi { (shown(error)) } } }
             @if let Some(step) = session.advice() { p.step { b { "What to do: " } bdi { (shown(&step.replace('`', ""))) } } }
+            @if let Some(command) = session.retry() { p.step { b { "To try at once: " } code { (shown(&command)) } } }
         }
     }
 }

@@ -34,7 +34,7 @@ fn html(status: Option<&Status>, fault: Option<&str>, history: &History) -> Stri
 #[test]
 fn obstacles_on_disk_make_the_page_report_a_problem() {
     let text = "the data root \"/data\" is missing; mount the disk".to_owned();
-    let obstacle = ObstacleStatus { root: "/data".into(), since: at(0), text };
+    let obstacle = ObstacleStatus { root: "/data".into(), since: Some(at(0)), text };
     let status = Status { daemon: Some(daemon()), obstacles: vec![obstacle; 30], ..Status::default() };
     let page = html(Some(&status), None, &History::default());
     for wanted in [

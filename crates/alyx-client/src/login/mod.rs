@@ -13,6 +13,7 @@ use crate::client::{Client, jitter};
 use crate::error::{Error, LOGIN};
 use crate::login::credentials::{Credentials, TokenState};
 use crate::login::token_store::TokenStore;
+use crate::transport::diagnosis::may_be_below_alyx;
 use crate::transport::reply::Reply;
 use crate::transport::retry::{Decision, Idempotency};
 
@@ -155,8 +156,14 @@ impl Client {
         if !answer.is_success() {
             // Alyx answers wrong credentials with a 400 and a JSON object; an HTML page comes from a proxy.
             let by_alyx = answer.is_object();
+            let is_page = answer.wants_token() && may_be_below_alyx(&self.shared.base);
             let error = self.explained(answer.into_error(LOGIN, &self.shared.base, Some(username)));
             return Err(match error {
+                // The address of a list of Alyx, such as its subjects: each address below is that of a record.
+                Error::Login { reason, .. } if is_page => {
+                    let what = LOGIN.to_owned();
+                    self.explained(Error::NotAlyx { what, reason: format!("it asks for a token: {reason}") })
+                }
                 Error::Refused { status: 400, detail, .. } if by_alyx => refused(detail),
                 Error::Forbidden { detail, .. } => refused(detail),
                 // A login does not depend on the session, so any other error affects all sessions.

@@ -121,6 +121,11 @@ pub(crate) fn redirected(base: &str, path: &str, to: &str) -> String {
     }
 }
 
+/// Whether an address has a page of Alyx, or another folder, at its end. Pure.
+pub(crate) fn may_be_below_alyx(base: &str) -> bool {
+    likely_base(base).is_some()
+}
+
 /// The address that an address with a page of Alyx at its end probably should be.
 fn likely_base(base: &str) -> Option<String> {
     let url = Url::parse(base).ok()?;

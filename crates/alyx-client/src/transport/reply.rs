@@ -62,6 +62,9 @@ const PERMANENT_500: [&str; 5] = [
     "returned more than one",
 ];
 
+/// What Alyx says to a request without a token.
+const NO_TOKEN: &str = "Authentication credentials were not provided";
+
 impl Answer {
     pub(crate) fn is_success(&self) -> bool {
         (200..300).contains(&self.status)
@@ -79,6 +82,12 @@ impl Answer {
             && serde_json::from_slice::<IgnoredAny>(&self.body).is_ok()
     }
 
+    /// Whether a request without a token was refused for that. Where Alyx hands out tokens, no token is asked for.
+    pub(crate) fn wants_token(&self) -> bool {
+        let detail = |body: Value| body.get("detail")?.as_str().map(|detail| detail.contains(NO_TOKEN));
+        matches!(self.status, 401 | 403) && self.json().and_then(detail).unwrap_or(false)
+    }
+
     /// Whether the token is missing or expired: 401, or a 403 whose body says so. A new login does not help with the
     /// two other kinds of 403 (no permission, protected datasets).
     pub(crate) fn is_dead_token(&self) -> bool {
@@ -88,14 +97,9 @@ impl Answer {
             403 => {
                 let body = self.json();
                 let detail = body.as_ref().and_then(|body| body.get("detail")?.as_str()).unwrap_or_default();
-                [
-                    "Invalid token",
-                    "Authentication credentials were not provided",
-                    "User inactive",
-                    "Token has expired",
-                ]
-                .iter()
-                .any(|known| detail.contains(known))
+                ["Invalid token", NO_TOKEN, "User inactive", "Token has expired"]
+                    .iter()
+                    .any(|known| detail.contains(known))
             }
             _ => false,
         }

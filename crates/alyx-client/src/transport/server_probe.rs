@@ -10,6 +10,7 @@ use x509_cert::der::Decode;
 use crate::client::Client;
 use crate::error::Error;
 use crate::transport::call::MAX_ANSWER;
+use crate::transport::diagnosis::may_be_below_alyx;
 use crate::transport::reply::{Answer, Reply};
 
 /// The endpoints that the registrar needs; `{}` is a path parameter of any name.
@@ -35,7 +36,7 @@ pub struct ServerProbe {
 /// The API of a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Interface {
-    /// The version, if the server states it.
+    /// The version that the server states; 0.0.0 is the placeholder of the tool that generates the description.
     pub version: Option<String>,
     /// Endpoints that the registrar needs and the server lacks.
     pub missing: Vec<&'static str>,
@@ -60,6 +61,10 @@ impl Client {
             Err(error) => (self.lost(error), ServerProbe { clock_ahead: None, certificate_ends: None }),
         };
         match reply {
+            Reply::Answer(answer) if answer.wants_token() && may_be_below_alyx(&shared.base) => {
+                let reason = "it asks for a token".to_owned();
+                Err(self.explained(Error::NotAlyx { what: WHAT.to_owned(), reason }))
+            }
             Reply::Answer(answer) if is_alyx(&answer) => Ok(probe),
             Reply::Answer(answer) => Err(match self.explained(answer.into_error(WHAT, &shared.base, None)) {
                 Error::Refused { what, detail, .. } => {
@@ -139,9 +144,8 @@ impl Interface {
             out
         };
         let there: Vec<String> = paths.keys().map(|path| plain(path)).collect();
-        // 0.0.0 is the placeholder of the tool that generates the description.
         let version = schema.pointer("/info/version").and_then(Value::as_str);
-        let version = version.filter(|text| !text.is_empty() && *text != "0.0.0").map(str::to_owned);
+        let version = version.filter(|text| !text.is_empty()).map(str::to_owned);
         let missing = NEEDED.into_iter().filter(|path| !there.iter().any(|known| known == path)).collect();
         Some(Self { version, missing })
     }
@@ -180,7 +184,7 @@ mod tests {
             NEEDED.iter().map(|path| (path.replace("{}", "{id}"), json!({}))).collect();
         let schema = |paths, version| json!({"info": {"version": version}, "paths": paths});
         let whole = Interface { version: None, missing: Vec::new() };
-        assert_eq!(Interface::of(&schema(paths.clone(), "0.0.0")), Some(whole.clone()));
+        assert_eq!(Interface::of(&schema(paths.clone(), "")), Some(whole.clone()));
         let numbered = Interface { version: Some("4.0".into()), ..whole };
         assert_eq!(Interface::of(&schema(paths.clone(), "4.0")), Some(numbered));
         paths.remove("/register-file");

@@ -10,6 +10,7 @@ use crate::listing::name_patterns::in_yaml;
 use alf::session_path::SessionPathError;
 use alyx_client::text::some_of;
 use alyx_client::{self, Endpoint, NextStep};
+use session_metadata::sidecar;
 
 /// A name that Alyx does not know.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -144,7 +145,7 @@ pub enum Error {
     NeverQuiet {
         /// The file or folder that changed last, or the one that is being copied.
         path: PathBuf,
-        /// The line of `datasets.exclude` that would ignore it; none for the flag and the session folder itself.
+        /// The line of `datasets.exclude` that would ignore it; none for the flag, a sidecar and the session folder itself.
         exclude: Option<String>,
         /// For how long.
         since: Duration,
@@ -321,7 +322,13 @@ impl Error {
         let relative = flag.parent().and_then(|session| path.strip_prefix(session).ok()).unwrap_or(path);
         let pattern = glob::Pattern::escape(&relative.to_string_lossy());
         let exclude = match path.as_os_str().as_encoded_bytes().ends_with(b"/") {
-            _ if path == flag || pattern.is_empty() => None,
+            // Sidecars are written by people, and say what the session is.
+            _ if path == flag
+                || pattern.is_empty()
+                || sidecar::NAMES.contains(&&*relative.to_string_lossy()) =>
+            {
+                None
+            }
             true => Some(in_yaml(&format!("{}/**", pattern.trim_end_matches('/')))),
             false => Some(in_yaml(&pattern)),
         };

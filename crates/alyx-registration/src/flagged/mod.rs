@@ -3,8 +3,6 @@
 //! The order is the promise: look the session up, create it only if it is absent, hash the files, register them, read
 //! back what Alyx holds, check that the folder has not changed meanwhile, and only then remove the flag.
 
-#![expect(clippy::disallowed_methods, reason = "works on the disk")]
-
 mod by_name;
 mod checks;
 mod hold;

@@ -337,7 +337,11 @@ impl<'a, E: Fn(&str) -> Option<LeftOutReason>> ActivityLog<'a, E> {
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         if self.rules.flag == Some(path) {
             self.activity.add_flag(relative, path, &stamp);
-        } else if LEFTOVERS.contains(&name) || name.starts_with(".nfs") || self.is_excluded(relative) {
+        } else if LEFTOVERS.contains(&name)
+            || name.starts_with(".nfs")
+            || is_sidecar(relative)
+            || self.is_excluded(relative)
+        {
             let folder = path.parent().unwrap_or(path).to_owned();
             let latest = self.ignored.entry(folder).or_insert(SystemTime::UNIX_EPOCH);
             *latest = stamp.latest_change().max(*latest);

@@ -5,6 +5,7 @@ pub mod open_ephys;
 pub mod spikeglx;
 
 use alf::SessionPath;
+use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
 use crate::files::SessionFiles;
@@ -22,6 +23,28 @@ pub struct Subject<'a> {
     pub zone: &'a TimeZone,
     /// What a sidecar confirms although the rig's files say otherwise: `subject`, `date`, `number`.
     pub accept: &'a [String],
+}
+
+impl Subject<'_> {
+    /// What is wrong where the rig's files contradict the folder; `None` if a sidecar confirms the folder. `what`: as in
+    /// `accept`.
+    pub(crate) fn contradiction(&self, what: &str, rig: &str, folder: &str) -> Option<String> {
+        let is_accepted = self.accept.iter().any(|accepted| accepted == what);
+        (!is_accepted).then(|| {
+            format!(
+                "the rig wrote {rig}, but the folder {} says {folder}; move the files to the right folder, or, if the \
+                 folder is right, confirm it with the line `accept: [{what}]` in its alyx-session.yaml",
+                self.session
+            )
+        })
+    }
+
+    /// The same for the day on which something began. `may_be_next`: it may begin past midnight.
+    pub(crate) fn other_day(&self, day: Date, may_be_next: bool) -> Option<String> {
+        let folder = self.session.date();
+        let fits = day == folder || may_be_next && folder.tomorrow().ok() == Some(day);
+        if fits { None } else { self.contradiction("date", &day.to_string(), &folder.to_string()) }
+    }
 }
 
 /// What a reader found.

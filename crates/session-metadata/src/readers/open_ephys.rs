@@ -80,7 +80,14 @@ pub fn read(subject: Subject<'_>) -> Reading {
         match date {
             Ok(None) => {}
             Ok(Some(text)) => match parse_date(&text, subject.zone) {
-                Some(start) => found.push((start, path)),
+                Some(start) => {
+                    reading.problems.extend(
+                        subject
+                            .other_day(start.date(), true)
+                            .map(|message| Problem::new(ProblemKind::Date, path, "INFO/DATE", message)),
+                    );
+                    found.push((start, path));
+                }
                 None => {
                     let message =
                         format!("{} is not a time such as 3 Apr 2019 17:30:12; correct it", quoted(&text));

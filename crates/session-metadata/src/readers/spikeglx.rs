@@ -114,7 +114,15 @@ pub fn read(subject: Subject<'_>) -> Reading {
             continue;
         };
         match SessionTime::parse(&created, subject.zone) {
-            Ok(start) => times.push((start, meta.seconds.and_then(|s| later(start, s)), path)),
+            Ok(start) => {
+                // Whatever else gives the start: such a recording is in the wrong folder.
+                reading.problems.extend(
+                    subject
+                        .other_day(start.date(), true)
+                        .map(|message| Problem::new(ProblemKind::Date, path, "fileCreateTime", message)),
+                );
+                times.push((start, meta.seconds.and_then(|s| later(start, s)), path));
+            }
             Err(_) => {
                 let message =
                     format!("{} is not a time such as 2024-05-01T10:00:00; correct it", quoted(&created));

@@ -166,8 +166,17 @@ pub fn oddity(text: &str, syntax: Syntax) -> Option<(Oddity, Option<usize>)> {
     })
 }
 
-/// The digits of 2^64.
-const MIN_WIDE_DIGITS: usize = 20;
+/// Where the parser fails, as a path; the whole text, if the parser does not.
+pub(crate) fn broken_at(text: &str, syntax: Syntax) -> KeyPath {
+    let trail = Trail::default();
+    match syntax.visit(text, Unique(&trail)) {
+        Ok(()) => KeyPath::default(),
+        Err(_) => KeyPath(trail.steps.take()),
+    }
+}
+
+/// The digits of 2^63: a negative number beyond 64 bits has at least as many.
+const MIN_WIDE_DIGITS: usize = 19;
 
 /// Where a walk is, and the numbers that it found beyond 64 bits: their paths, and those that were read as floats.
 #[derive(Default)]

@@ -1,10 +1,13 @@
 //! Texts from disks as values: bytes to text, text to YAML or JSON, each fault with its line.
 
 pub mod locate;
+pub(crate) mod not_a_number;
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
-use crate::text::locate::{Oddity, Syntax};
+use crate::text::locate::{KeyPath, Oddity, Syntax};
+use crate::text::not_a_number::without_nan;
 
 /// What is wrong with a text.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,6 +79,9 @@ pub fn parse_yaml(text: &str) -> Result<serde_yaml::Value, Fault> {
 pub fn parse_json(text: &str) -> Result<serde_json::Value, Fault> {
     check(text, Syntax::Json)?;
     serde_json::from_str(text).map_err(|failure| {
+        if serde_json::from_str::<IgnoredAny>(&without_nan(text)).is_ok() {
+            return no_number(text, Syntax::Json, &locate::broken_at(text, Syntax::Json));
+        }
         let why = failure.to_string();
         // The line is printed before the message.
         let why = why.split(" at line ").next().unwrap_or_default();
@@ -84,6 +90,12 @@ pub fn parse_json(text: &str) -> Result<serde_json::Value, Fault> {
             format!("this is not valid JSON: {why}; look in this line and the one before for a missing quote, comma or bracket"),
         )
     })
+}
+
+/// The fault of a number that Alyx cannot store.
+pub(crate) fn no_number(text: &str, syntax: Syntax, key: &KeyPath) -> Fault {
+    let message = "NaN, infinity and numbers beyond 1e308 are no values here; leave the key out";
+    Fault { line: locate::line_of(text, syntax, key), key: key.to_string(), message: message.to_owned() }
 }
 
 /// The faults that the parsers do not report.

@@ -3,7 +3,7 @@
 use serde_json::json;
 use session_metadata::Field;
 
-use crate::world::{World, field, version_8};
+use crate::world::{SETTINGS, World, field, version_8};
 
 fn meta(created: &str, seconds: &str) -> String {
     format!(
@@ -36,10 +36,52 @@ fn spikeglx_gives_the_earliest_start_and_the_latest_end() {
 fn a_recording_of_another_day_is_named_and_can_be_confirmed() {
     let world = World::default().file("x.nidq.meta", meta("2024-05-03T10:00:00", "60"));
     let problem = world.problem();
-    assert!(problem.contains("2024-05-03T10:00:00") && problem.contains("`accept: [date]`"), "{problem}");
+    assert!(problem.starts_with("x.nidq.meta: fileCreateTime: the rig wrote 2024-05-03"), "{problem}");
+    assert!(problem.contains("`accept: [date]`"), "{problem}");
     let metadata = world.sidecar("accept: [date]\n").describe();
     assert_eq!(metadata.problems, []);
     assert_eq!(metadata.text(Field::EndTime), Some("2024-05-01T10:01:00"));
+}
+
+#[test]
+fn a_recording_of_another_day_is_named_whatever_gives_the_start() {
+    let settings =
+        |day: &str| format!("<SETTINGS><INFO><DATE>{day} May 2024 10:00:00</DATE></INFO></SETTINGS>");
+    let rig = World::default().file(SETTINGS, version_8().to_string());
+    let sidecar = World::default().sidecar("start_time: 2024-05-01T10:00:00\n");
+    for world in [rig, sidecar] {
+        for (path, content) in [
+            ("raw/x.ap.meta", meta("2024-05-03T10:00:00", "60")),
+            ("raw/x.ap.meta", meta("2024-04-30T23:59:59", "60")),
+            ("raw/settings.xml", settings("3")),
+            ("raw/settings_2.xml", settings("31")),
+        ] {
+            let world = world.clone().file(path, content);
+            let problem = world.problem();
+            assert!(problem.starts_with(&format!("{path}: ")), "{problem}");
+            assert!(problem.contains("the rig wrote 2024-0") && problem.contains("2024-05-01;"), "{problem}");
+            let confirmed = World { sidecars: Vec::new(), ..world }
+                .sidecar("accept: [date]\nstart_time: 2024-05-01T10:00:00\n")
+                .describe();
+            assert_eq!(confirmed.problems, []);
+            assert_eq!(confirmed.text(Field::StartTime), Some("2024-05-01T10:00:00"));
+        }
+        // The session crosses midnight.
+        for (path, content) in
+            [("x.ap.meta", meta("2024-05-02T00:10:00", "60")), ("settings.xml", settings("2"))]
+        {
+            assert_eq!(world.clone().file(path, content).describe().problems, [], "{path}");
+        }
+    }
+    // One of two recordings.
+    let world = World::default()
+        .file("a/x.ap.meta", meta("2024-05-01T10:00:00", "60"))
+        .file("b/x.ap.meta", meta("2024-05-03T10:00:00", "60"));
+    let problem = world.problem();
+    assert!(problem.starts_with("b/x.ap.meta: fileCreateTime: "), "{problem}");
+    // What begins on the next day without anything before belongs there.
+    let problem = World::default().file("x.ap.meta", meta("2024-05-02T10:00:00", "60")).problem();
+    assert!(problem.contains("2024-05-02T10:00:00") && problem.contains("`accept: [date]`"), "{problem}");
 }
 
 #[test]

@@ -58,7 +58,10 @@ fn a_mistake_is_named_with_file_line_and_key() {
         ("n_trials: -1\n", "-1 is not a whole number"),
         ("location: 12\n", "12 is not text; put it in quotes"),
         ("weight: 0\n", "0 is not a number of grams above zero"),
-        ("weight: .nan\n", "weight: infinity and NaN"),
+        ("lab: l\nweight: .nan\n", ":2: weight: NaN, infinity"),
+        ("json:\n  a: [1, .inf]\n", ":2: json.a[1]: NaN, infinity"),
+        ("{\"json\": {\n\"a\": 1,\n\"b\": NaN}}", ":3: json.b: NaN, infinity"),
+        ("{\"json\": {\"b\": [0, 1e400]}}", ":1: json.b[1]: NaN, infinity"),
         ("weight: !x 3\n", "a tag"),
         ("qc: good\n", "is none of NOT_SET"),
         ("start_time: noon\n", "start_time: \"noon\" is not an ISO 8601"),
@@ -96,7 +99,7 @@ fn json_is_read_as_yaml_is() {
     for (text, wanted) in [
         ("{\"lab\": \"a\",\n \"lab\": \"b\"}", ":2: lab: this key occurs twice"),
         ("{\"users\": [1,\n}", ":2: this is not valid JSON"),
-        ("{\"weight\": NaN}", "not valid JSON"),
+        ("{\"weight\": NaN}", ":1: weight: NaN, infinity"),
         ("{\n\"labb\": 1}", ":2: labb: unknown key"),
     ] {
         let problem = World::default().sidecar_at(name, text).problem();

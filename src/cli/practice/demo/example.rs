@@ -75,7 +75,7 @@ pub(super) const SESSIONS: [ExampleSession; 5] = [
     },
     ExampleSession {
         folder: "mainenlab/Subjects/ZM_1085/2024-05-02/001",
-        about: "with files that are not datasets",
+        about: "project from alyx-session.yaml; files that are no datasets",
         files: &[
             File("alf/licks.times.npy", Content::Array(1_500)),
             File("alf/._licks.times.npy", Content::Text("left behind by a Mac\n")),

@@ -161,8 +161,12 @@ fn version(interface: Option<Interface>) -> Row {
     match interface {
         None => Row::ok(CHECK, "older than version 3.2.2, which does not describe itself"),
         Some(Interface { version, missing }) if missing.is_empty() => {
-            let version =
-                version.unwrap_or_else(|| "3.2.2 or newer (the server does not state it)".to_owned());
+            // 0.0.0 is the placeholder of the tool that generates the description.
+            let version = match version.as_deref() {
+                None => "3.2.2 or newer (the server does not state it)",
+                Some("0.0.0") => "3.2.2 or newer (the API description of the server says 0.0.0)",
+                Some(version) => version,
+            };
             Row::ok(CHECK, format!("version {version}, with all required endpoints"))
         }
         Some(Interface { missing, .. }) => Row::problem(

@@ -62,6 +62,8 @@ pub(super) struct Draft {
     pub(super) not_served: bool,
     /// The metadata readers.
     pub(super) readers: Option<Vec<String>>,
+    /// The folders get the files of every device.
+    pub(super) all_devices: bool,
 }
 
 /// A path as text, because the configuration can hold no other.
@@ -103,6 +105,7 @@ impl Draft {
                 .metadata_readers
                 .as_ref()
                 .map(|names| readers_typed(names.iter().map(String::as_str))),
+            all_devices: args.all_devices,
         };
         draft.validate("")?;
         Ok(draft)
@@ -128,6 +131,7 @@ impl Draft {
             repository: self.repository.clone(),
             not_served: self.not_served,
             readers: self.readers.clone(),
+            all_devices: self.all_devices,
         }
     }
 

@@ -78,6 +78,13 @@ pub(super) async fn ask(
     if draft.readers.is_none() {
         ask_for_readers(draft, terminal).await?;
     }
+    // Only an experiment description declares devices.
+    let is_iblrig = draft.readers.iter().flatten().any(|name| name == "iblrig");
+    if !draft.all_devices && is_iblrig {
+        let question = "Do the cameras and probes of the rig's other computers come to these folders too, as on a lab \
+                        server? [y/N]";
+        draft.all_devices = is_yes(terminal, question).await?;
+    }
     Ok((password, known.map_or_else(|asked| asked, |_| Asked::Known)))
 }
 

@@ -14,6 +14,7 @@ use crate::daemon::run_loop::dispatcher::flags::Elsewhere;
 use crate::daemon::run_loop::dispatcher::ledger_rows::{outcome_row, waiting_row};
 use crate::daemon::run_loop::dispatcher::reporting::cause_prefix;
 use crate::daemon::run_loop::worker::{Attempt, AttemptResult};
+use crate::daemon::status::retry_command;
 use crate::json::error_report::ErrorReport;
 use crate::ledger::{GapChange, GapRow, OutcomeRow};
 use alyx_client::text::some_of;
@@ -385,7 +386,8 @@ impl Dispatcher {
                 ?retry_in,
                 kind = kind.name(),
                 next_step = kind.next_step(),
-                "needs attention: {error}. The flag stays; touch it to try at once"
+                "needs attention: {error}. The flag stays. To try at once: {}",
+                retry_command(session)
             );
         } else {
             tracing::warn!(

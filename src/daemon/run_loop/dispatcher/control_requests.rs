@@ -29,7 +29,7 @@ impl Dispatcher {
             Request::Forget { session } => return self.forget(id, session, now),
             Request::Acknowledge(what) => {
                 let (count, changes) = self.gaps.acknowledge(&what);
-                tracing::info!(?what, count, "gaps are acknowledged, as requested");
+                tracing::info!(%what, count, "gaps are acknowledged, as requested");
                 // A flag that its gaps have kept goes with them.
                 for session in changes.iter().filter_map(GapChange::acknowledged_session) {
                     self.retry(Some(session), now);

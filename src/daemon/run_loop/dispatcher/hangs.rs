@@ -67,7 +67,7 @@ impl Hangs {
     pub(crate) fn status(&self, now: Moment) -> Vec<ObstacleStatus> {
         let one = |(root, step): (&PathBuf, &OpenStep)| ObstacleStatus {
             root: root.to_string_lossy().into_owned(),
-            since: now.wall - now.instant.saturating_duration_since(step.since),
+            since: Some(now.wall - now.instant.saturating_duration_since(step.since)),
             text: step.to_string(),
         };
         self.hanging.iter().map(one).collect()

@@ -4,8 +4,6 @@ pub mod description;
 pub mod settings;
 pub mod trials;
 
-use std::borrow::Cow;
-
 use alf::SessionTime;
 
 use crate::files::{SessionFiles, named, read_text};
@@ -143,10 +141,6 @@ fn task(
     Ok(Some(Task { settings, trials, start, end }))
 }
 
-fn accepts(subject: Subject<'_>, what: &str) -> bool {
-    subject.accept.iter().any(|accepted| accepted == what)
-}
-
 /// Compares what the rig was told with the folder.
 fn compare(
     settings: &Settings,
@@ -156,26 +150,21 @@ fn compare(
     reading: &mut Reading,
 ) -> Result<(), Problem> {
     let session = subject.session;
-    let mut differs = |what: &str, kind, key: &str, rig: String, folder: String| {
-        if accepts(subject, what) {
-            return;
-        }
-        let message = format!(
-            "the rig wrote {rig}, but the folder {session} says {folder}; move the files to the right folder, or, if the \
-             folder is right, confirm it with the line `accept: [{what}]` in its alyx-session.yaml"
-        );
-        reading.problems.push(settings.problem(kind, key, message));
+    let mut differs = |kind, key: &str, message: Option<String>| {
+        reading.problems.extend(message.map(|message| settings.problem(kind, key, message)));
     };
     if let Some(name) = settings.text("SUBJECT_NAME")?
         && name != session.subject()
     {
-        differs("subject", ProblemKind::Subject, "SUBJECT_NAME", quoted(name), quoted(session.subject()));
+        let message = subject.contradiction("subject", &quoted(name), &quoted(session.subject()));
+        differs(ProblemKind::Subject, "SUBJECT_NAME", message);
     }
     if let Some(number) = settings.session_number()
         && number != u64::from(session.number())
     {
         let folder = session.number().to_string();
-        differs("number", ProblemKind::Number, "SESSION_NUMBER", number.to_string(), folder);
+        let message = subject.contradiction("number", &number.to_string(), &folder);
+        differs(ProblemKind::Number, "SESSION_NUMBER", message);
     }
     let (day, key) = match start {
         Some(start) => (start.date(), settings.start_key()),
@@ -185,10 +174,7 @@ fn compare(
         },
     };
     // A later task may begin past midnight.
-    let is_next = !is_first && session.date().tomorrow().ok() == Some(day);
-    if day != session.date() && !is_next {
-        differs("date", ProblemKind::Date, key, day.to_string(), session.date().to_string());
-    }
+    differs(ProblemKind::Date, key, subject.other_day(day, !is_first));
     Ok(())
 }
 
@@ -393,37 +379,4 @@ fn above_zero(quantity: Result<Option<f64>, String>) -> Result<Option<f64>, Stri
         Some(number) if number.is_nan() || number <= 0.0 => Err(number.to_string()),
         other => Ok(other),
     }
-}
-
-/// What [`without_nan`] writes: no rig writes this text.
-pub(crate) const NOT_A_NUMBER: &str = "\0NaN";
-
-/// Python writes `NaN` and `Infinity`, which JSON does not have: they become [`NOT_A_NUMBER`].
-pub(crate) fn without_nan(text: &str) -> Cow<'_, str> {
-    if !text.contains("NaN") && !text.contains("Infinity") {
-        return Cow::Borrowed(text);
-    }
-    let (mut out, mut rest, mut in_string) = (String::with_capacity(text.len() + 16), text, false);
-    while let Some(c) = rest.chars().next() {
-        let word =
-            ["NaN", "-Infinity", "Infinity"].into_iter().find(|word| !in_string && rest.starts_with(word));
-        let taken = match (word, c) {
-            (Some(word), _) => {
-                out.push_str(r#""\u0000NaN""#);
-                rest = rest.get(word.len()..).unwrap_or_default();
-                continue;
-            }
-            // An escaped character, which may be a quote.
-            (None, '\\') if in_string => 1 + rest.chars().nth(1).map_or(0, char::len_utf8),
-            (None, '"') => {
-                in_string = !in_string;
-                1
-            }
-            (None, c) => c.len_utf8(),
-        };
-        let (kept, after) = rest.split_at_checked(taken).unwrap_or((rest, ""));
-        out.push_str(kept);
-        rest = after;
-    }
-    Cow::Owned(out)
 }

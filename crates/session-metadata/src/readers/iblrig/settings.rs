@@ -11,8 +11,8 @@ use serde_json::{Map, Value};
 
 use crate::files::{SessionFiles, named, read_text};
 use crate::problem::{Problem, ProblemKind, shown};
-use crate::readers::iblrig::{NOT_A_NUMBER, without_nan};
 use crate::text::locate::{KeyPath, Syntax, line_of};
+use crate::text::not_a_number::{NOT_A_NUMBER, without_nan};
 use crate::text::parse_json;
 
 /// Settings have a few ten thousand bytes, with the positions of an ephys session 200,000.

@@ -10,8 +10,8 @@ use serde::{Deserialize, Deserializer};
 
 use crate::files::{SessionFiles, too_large, unreadable};
 use crate::problem::{Problem, ProblemKind};
-use crate::readers::iblrig::without_nan;
 use crate::text;
+use crate::text::not_a_number::without_nan;
 
 /// A trial has a few thousand bytes, with a long training history 200,000.
 pub const MAX_LINE: u64 = 8 * 1024 * 1024;
