@@ -249,9 +249,9 @@ mod tests {
         let text = body(MessageFormat::Slack, events)["text"].as_str().unwrap().to_owned();
         let wanted = "rig-3: Alyx (https://alyx.example.org) has not answered for 1 h 0 min. All sessions wait; nothing is lost.\n\
              1 session needs attention:\n\
-             • KS014/2024-05-01/001: Alyx does not know subject \"KS014\". What to do: create it on Alyx\n\
+             • KS014/2024-05-01/001: Alyx does not know subject \"KS014\". What to do: create it on Alyx. To try at once: alyx-registrar retry KS014/2024-05-01/001\n\
              One flag has waited for longer than watch.warn_after:\n\
-             • ZM/2024-05-01/001, flagged 1 d 2 h ago: Alyx does not know subject \"KS014\". What to do: create it on Alyx";
+             • ZM/2024-05-01/001, flagged 1 d 2 h ago: Alyx does not know subject \"KS014\". What to do: create it on Alyx. To try at once: alyx-registrar retry ZM/2024-05-01/001";
         assert_eq!(text, wanted);
     }
 

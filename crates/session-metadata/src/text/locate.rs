@@ -453,7 +453,7 @@ impl<'de> Visitor<'de> for Unique<'_> {
     }
 
     fn visit_f64<E>(self, number: f64) -> Result<(), E> {
-        if number.is_finite() && number.abs() >= u64::MAX as f64 {
+        if number.is_finite() && (number >= u64::MAX as f64 || number <= i64::MIN as f64) {
             self.0.note_wide(Some(number));
         }
         Ok(())
