@@ -426,7 +426,7 @@ async fn what_this_user_may_not_see_is_unreadable_and_not_missing() {
     let mut command = world.command(&["--json"]);
     if is_root {
         let binary = world.rig.beside("etc/alyx-registrar");
-        fs::copy(program().get_program(), &binary).unwrap();
+        crate::common::program::copy_program(&binary);
         fs::set_permissions(world.rig.beside(""), fs::Permissions::from_mode(0o755)).unwrap();
         fs::set_permissions(world.rig.beside("etc/password"), fs::Permissions::from_mode(0o644)).unwrap();
         let nobody = ["--reuid=65534", "--regid=65534", "--clear-groups"];

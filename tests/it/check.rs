@@ -508,7 +508,7 @@ fn as_unprivileged_user(setup: &Setup) -> Option<Command> {
     open(setup.config.parent().unwrap());
     std::os::unix::fs::chown(setup.config.with_file_name("password"), Some(65534), None).unwrap();
     let copy = setup.rig.beside("program");
-    std::fs::copy(inner.get_program(), &copy).unwrap();
+    crate::common::program::copy_program(&copy);
     let mut command = Command::new("setpriv");
     command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]).arg(copy);
     command.args(inner.get_args());

@@ -257,10 +257,7 @@ fn as_another_user(alyx: &Alyx, rig: &Rig, words: &[&str]) -> Option<Command> {
     std::fs::set_permissions(rig.beside(""), std::fs::Permissions::from_mode(0o755)).unwrap();
     std::os::unix::fs::chown(&home, Some(65534), Some(65534)).unwrap();
     if !copy.exists() {
-        // By another process: a program is not started while any process holds it open for writing, such as one that
-        // another test is just starting.
-        let built = program().get_program().to_owned();
-        assert!(Command::new("cp").arg(built).arg(&copy).status().unwrap().success());
+        common::program::copy_program(&copy);
     }
     let mut command = Command::new("setpriv");
     command.args(nobody).arg(copy).args(words).args(["--url", &alyx.url, "--user", &alyx.user]);

@@ -94,10 +94,10 @@ async fn files_in_known_and_new_folders_are_late_until_alyx_holds_them() {
 async fn a_file_renamed_from_a_hidden_one_is_late_and_a_changed_size_is_found_at_the_last_look() {
     let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
     let session = rig.session("cortexlab", "KS014");
-    session.file("alf/spikes.times.npy", "abc").file("alf/.clusters.depths.npy.tmp", "abc");
+    session.file("alf/spikes.times.npy", "abc").file("alf/.clusters.depths.npy.aside", "abc");
     let mut looks = Looks::after_registration(&alyx, &session, "").await;
     let folder = session.folder.join("alf");
-    std::fs::rename(folder.join(".clusters.depths.npy.tmp"), folder.join("clusters.depths.npy")).unwrap();
+    std::fs::rename(folder.join(".clusters.depths.npy.aside"), folder.join("clusters.depths.npy")).unwrap();
     assert_eq!(looks.late(false).await, ["alf/clusters.depths.npy"]);
     std::fs::remove_file(folder.join("clusters.depths.npy")).unwrap();
     assert_eq!(looks.late(false).await, [""; 0]);

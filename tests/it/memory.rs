@@ -264,7 +264,7 @@ async fn scan_writes_to_the_ledger_and_makes_none_in_the_state_folder_of_another
         session.name()
     };
     if rustix::process::geteuid().is_root() {
-        std::fs::create_dir(&state).unwrap();
+        std::fs::create_dir_all(&state).unwrap();
         std::os::unix::fs::chown(&state, Some(65534), None).unwrap();
         scanned("ZM_1743");
         assert!(!state.join(FILE_NAME).exists(), "the service user could not write to it");

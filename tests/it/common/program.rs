@@ -46,6 +46,15 @@ pub fn program() -> Command {
     command
 }
 
+/// Copies the program to where another user may run it.
+///
+/// By another process: a program is not started while any process holds it open for writing, such as one that another test is
+/// just starting.
+pub fn copy_program(to: &Path) {
+    let copied = Command::new("cp").arg(env!("CARGO_BIN_EXE_alyx-registrar")).arg(to).status();
+    assert!(copied.unwrap().success(), "{to:?}");
+}
+
 /// Runs a command to its end. All tests start the program with this function or with [`Program::start`], which search
 /// its output for secrets.
 pub fn output(command: &mut Command) -> Output {
