@@ -133,8 +133,15 @@ async fn inside_a_mount_namespace() {
     watching.gone(&flag).await;
     mount(&["-t", "tmpfs", "second", root]);
     disk.flag(SESSION);
-    watching.flag(&flag).await;
-    watching.scanned(ScanReason::NewRoot).await;
+    // The disk may be scanned before the flag is there.
+    let (mut found, mut scanned) = (false, false);
+    while !(found && scanned) {
+        match watching.next().await {
+            WatchEvent::Flag(new) => found |= new.path == flag,
+            WatchEvent::Scanned(summary) => scanned |= summary.reason == ScanReason::NewRoot,
+            _ => {}
+        }
+    }
     let other = disk.flag("KS014/2024-05-01/002");
     watching.flag(&other).await;
 
