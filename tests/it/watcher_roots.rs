@@ -133,15 +133,7 @@ async fn inside_a_mount_namespace() {
     watching.gone(&flag).await;
     mount(&["-t", "tmpfs", "second", root]);
     disk.flag(SESSION);
-    // The disk may be scanned before the flag is there.
-    let (mut found, mut scanned) = (false, false);
-    while !(found && scanned) {
-        match watching.next().await {
-            WatchEvent::Flag(new) => found |= new.path == flag,
-            WatchEvent::Scanned(summary) => scanned |= summary.reason == ScanReason::NewRoot,
-            _ => {}
-        }
-    }
+    watching.flag_and_scan(&flag, ScanReason::NewRoot).await;
     let other = disk.flag("KS014/2024-05-01/002");
     watching.flag(&other).await;
 
@@ -188,8 +180,7 @@ async fn inside_a_namespace_with_a_briefly_unmounted_disk() {
         );
         must("sh", &["-c", &command]);
         let flag = disk.flag(session);
-        watching.flag(&flag).await;
-        watching.scanned(ScanReason::NewRoot).await;
+        watching.flag_and_scan(&flag, ScanReason::NewRoot).await;
         let other = disk.flag("KS014/2024-05-01/002");
         watching.flag(&other).await;
         watching.end().await;

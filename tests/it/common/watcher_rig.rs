@@ -110,6 +110,18 @@ impl Watching {
         }
     }
 
+    /// Waits until a flag is reported, and a scan: a disk that was just mounted may be scanned before the flag is on it.
+    pub async fn flag_and_scan(&mut self, path: &Path, reason: ScanReason) {
+        let (mut found, mut scanned) = (false, false);
+        while !(found && scanned) {
+            match self.next().await {
+                WatchEvent::Flag(flag) => found |= flag.path == path,
+                WatchEvent::Scanned(summary) => scanned |= summary.reason == reason,
+                _ => {}
+            }
+        }
+    }
+
     /// Waits until a flag is reported in its current state.
     pub async fn flag_as_it_is(&mut self, path: &Path) {
         let now = FlagFile::load(path).unwrap().unwrap();
