@@ -201,10 +201,13 @@ impl<'a> Audit<'a> {
             }
         }
         for link in &broken_links {
-            let text = format!(
-                "the link {link:?} leads nowhere: the sessions behind it are not compared; mount its disk, or remove it"
+            let report = ErrorReport::command(
+                CommandKind::Disk,
+                format!(
+                    "the link {link:?} leads nowhere: the sessions behind it are not compared; mount its disk, or remove it"
+                ),
             );
-            report::failure(ErrorReport::command(CommandKind::Disk, text).at(link), args.json);
+            report::failure(report.at(link), args.json);
         }
         if !resumed {
             position.tally.not_compared(missed.len() + broken_links.len());
