@@ -7,7 +7,7 @@ use crate::{common, program};
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use alyx_registration::{
@@ -20,6 +20,7 @@ use program::{Configuration, Program, output, program};
 use serde_json::{Value, json};
 
 const REPOSITORY: &str = "cortexlab_local";
+const SECOND: &str = "flatiron_cortexlab";
 const DATASETS: &str = "datasets:\n  repository: cortexlab_local\n";
 
 /// A rig whose disk is a repository on Alyx.
@@ -104,6 +105,17 @@ fn configure(alyx: &Alyx, rig: &Rig, more: &str) -> PathBuf {
     let text = fs::read_to_string(&config).unwrap();
     fs::write(&config, text.replacen("alyx:\n", "alyx:\n  max_requests_per_minute: 100000\n", 1)).unwrap();
     config
+}
+
+/// Makes all files of a folder two hours old: a session whose files have just changed gets no flag.
+fn age(folder: &Path) {
+    for entry in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+        if entry.is_dir() {
+            age(&entry);
+        } else if let Ok(file) = fs::File::open(&entry) {
+            file.set_modified(std::time::SystemTime::now() - std::time::Duration::from_hours(2)).unwrap();
+        }
+    }
 }
 
 /// As the configuration registers.
@@ -226,6 +238,7 @@ async fn each_difference_is_one_finding() {
     world.alyx.rest("PATCH", &format!("/files/{copy}"), json!({"exists": false})).await;
     fs::remove_file(session.folder.join(path)).unwrap();
 
+    age(&world.rig.root());
     let audited = world.audit(&[]);
     audited.finds(&expected.iter().map(String::as_str).collect::<Vec<_>>());
     assert_eq!(audited.code, Some(1));
@@ -480,7 +493,7 @@ async fn errors_of_the_disk_and_a_disk_that_hangs_are_unreadable_and_not_missing
     let audit = client.audit_session(&pairs[0], &rules).await.unwrap();
     let found: Vec<_> = audit.findings.iter().map(|finding| (finding.kind, finding.path.clone())).collect();
     assert_eq!(found, [(FindingKind::Unreadable, None)], "{audit:?}");
-    assert!(audit.flags.is_empty());
+    assert!(audit.flag.is_none());
     share.set(Silent::Nothing);
     world.audit(&[]).finds(&[]);
 }
@@ -524,6 +537,9 @@ async fn a_session_of_today_gets_a_flag_only_if_it_is_named() {
     let world = World::new().await;
     let today = world.session(&format!("{}/001", jiff::Zoned::now().date()));
     today.file("alf/spikes.times.npy", "abc");
+    let recent = world.audit(&[&today.name(), "--flag", "--yes"]);
+    assert!(!today.is_flagged() && recent.log.contains("changed within the last hour"), "{recent:#?}");
+    age(&today.folder);
     let audited = world.audit(&["--flag", "--yes"]);
     audited.finds(&[&format!("folder_without_session {} -", today.name())]);
     assert!(!today.is_flagged() && audited.totals["flag_would_complete"] == 0, "it may still be recorded");
@@ -569,17 +585,19 @@ async fn an_interrupted_audit_is_resumed_and_counts_everything_once() {
     assert_eq!(first.totals["errors"].as_array().unwrap().len(), 1);
     world.alyx.control().clear_faults();
     world.alyx.control().clear_requests();
-    let second = world.audit(&["--resume", "--flag", "--yes"]);
+    let refused = world.audit(&["--resume", "--flag", "--yes"]);
+    assert_eq!(refused.code, Some(2), "flags are computed from the first session on: {refused:#?}");
+    let second = world.audit(&["--resume"]);
     assert_eq!(second.code, Some(1), "{second:#?}");
     assert!(first.findings.is_disjoint(&second.findings), "{first:#?} {second:#?}");
     assert_eq!(first.findings.len() + second.findings.len(), 18, "{first:#?} {second:#?}");
     let total = |name: &str| second.totals[name].as_u64().unwrap();
-    assert_eq!(["sessions", "datasets", "not_compared", "flags_put"].map(total), [9, 18, 0, 9]);
+    assert_eq!(["sessions", "datasets", "not_compared", "flags_put"].map(total), [9, 18, 0, 0]);
     assert_eq!(second.totals["findings"]["missing"], 9);
     let asked = world.alyx.control().requests().iter().filter(|seen| seen.path == "/datasets").count();
     assert_eq!(asked, second.findings.len(), "the first part was not asked again");
-    // Complete: there is nothing to resume, and the flags have been put.
-    assert_eq!(world.audit(&["--resume"]).findings.len(), 9);
+    // Complete: there is nothing to resume.
+    assert_eq!(world.audit(&["--resume"]).findings.len(), 18);
 
     // Stopped by a person.
     let gate = hold(&world.alyx, "GET", "/datasets");
@@ -615,6 +633,15 @@ async fn a_session_that_is_registered_meanwhile_is_no_finding() {
     let audited = world.audit(&[]);
     audited.finds(&["missing KS014/2024-05-01/001 alf/spikes.times.npy"]);
     assert_eq!(audited.totals["flagged"], 2);
+    // What the flag does not list is, and so is a size, which registering would overwrite.
+    session
+        .file("alf/spikes.times.npy", "ab")
+        .file("alf/spikes.depths.npy", "x")
+        .flag_with("alf/spikes.amps.npy");
+    world.audit(&["KS014/2024-05-01/001"]).finds(&[
+        "size_differs KS014/2024-05-01/001 alf/spikes.times.npy",
+        "unknown_to_alyx KS014/2024-05-01/001 alf/spikes.depths.npy",
+    ]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -690,8 +717,19 @@ async fn flags_are_put_after_a_question_and_complete_what_alyx_lacks() {
         "folder_without_session KS014/2024-05-02/001 -",
     ];
 
+    age(&world.rig.root());
     let refused = world.audit(&["--flag"]);
     assert_eq!(refused.code, Some(2), "no terminal to ask on: {refused:#?}");
+    // While the question is open, one of the two no longer needs its flag.
+    let (new, away) = (session.folder.join("alf/spikes.depths.npy"), world.rig.beside("away.npy"));
+    let mut terminal = Terminal::start(&mut world.command(&["--flag"]));
+    terminal.wait_for("Put 2 flags");
+    fs::rename(&new, &away).unwrap();
+    terminal.answer("y");
+    assert_eq!(terminal.end().code(), Some(1), "{}", terminal.said);
+    assert_eq!((session.is_flagged(), orphan.is_flagged()), (false, true), "{}", terminal.said);
+    fs::rename(&away, &new).unwrap();
+    fs::remove_file(orphan.folder.join("create_me.flag")).unwrap();
     for (answer, put) in [("n", false), ("y", true)] {
         let mut terminal = Terminal::start(&mut world.command(&["--flag"]));
         terminal.wait_for("Put 2 flags");
@@ -736,12 +774,20 @@ async fn a_session_in_two_data_roots_is_compared_as_one() {
 
     fs::remove_file(two.folder.join("alf/spikes.amps.npy")).unwrap();
     two.file("alf/spikes.clusters.npy", "new");
+    age(&world.rig.root());
+    age(&other);
     let audited = world.audit(&["--flag", "--yes"]);
     let named = |kind: &str, file: &str| format!("{kind} KS014/2024-05-01/001 alf/{file}");
     audited.finds(&[&named("missing", "spikes.amps.npy"), &named("unknown_to_alyx", "spikes.clusters.npy")]);
     assert_eq!(audited.totals["sessions"], 1);
-    // The flag lies beside the file.
-    assert!(!one.is_flagged() && two.is_flagged(), "{audited:#?}");
+    // Which of the two is registered is for a person to say.
+    assert!(!one.is_flagged() && !two.is_flagged(), "{audited:#?}");
+    one.file("alf/spikes.clusters.npy", "newer");
+    let audited = world.audit(&[]);
+    let found = audited.line("size_differs")["found"].as_str().unwrap().to_owned();
+    for folder in [&one.folder, &two.folder] {
+        assert!(found.contains(folder.to_str().unwrap()), "{found}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -762,4 +808,70 @@ async fn without_a_named_repository_a_dataset_is_expected_here_unless_another_ho
     let audited = world.audit(&[]);
     audited.finds(&["missing KS014/2024-05-01/001 alf/spikes.times.npy"]);
     assert_eq!(audited.totals["elsewhere"], 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_that_disappears_from_one_of_two_repositories_is_missing() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let (other, path) = (rig.beside("other"), "cortexlab/Subjects/KS014/2024-05-01/001");
+    let (one, two) = (rig.session_at(path), Session { folder: other.join(path) });
+    let mapped = format!(
+        "repositories:\n  - {{path: {}, name: {REPOSITORY}}}\n  - {{path: {}, name: {SECOND}}}\n",
+        rig.root().display(),
+        other.display()
+    );
+    let config = configure(&alyx, &rig, &mapped);
+    let text = fs::read_to_string(&config).unwrap();
+    let roots = format!("data_roots:\n  - {}\n", other.display());
+    fs::write(&config, text.replacen("data_roots:\n", &roots, 1)).unwrap();
+    let world = World { alyx, rig, config };
+    for (session, repository) in [(&one, REPOSITORY), (&two, SECOND)] {
+        session.file("alf/spikes.times.npy", "abc").file("alf/spikes.amps.npy", "abcde");
+        let repository = Some(repository.to_owned());
+        let files = RegisterFilesOptions { repository, ..RegisterFilesOptions::default() };
+        world.register(session, &FlaggedOptions { files, ..with_files() }).await;
+    }
+    world.audit(&[]).finds(&[]);
+    fs::remove_file(two.folder.join("alf/spikes.amps.npy")).unwrap();
+    let audited = world.audit(&[]);
+    audited.finds(&["missing KS014/2024-05-01/001 alf/spikes.amps.npy"]);
+    assert_eq!(audited.line("missing")["repository"], SECOND);
+    fs::remove_dir_all(&two.folder).unwrap();
+    let audited = world.audit(&[]);
+    audited.finds(&["session_without_folder KS014/2024-05-01/001 -"]);
+    assert_eq!(audited.line("session_without_folder")["repository"], SECOND);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_that_cannot_be_read_does_not_end_the_audit() {
+    let world = World::new().await;
+    for day in 1..=3 {
+        world.registered(&format!("2024-05-{day:02}/001")).await;
+    }
+    let mut record = world.alyx.control().datasets()[0].clone();
+    record["file_size"] = json!(-1);
+    let body = json!({"count": 1, "next": null, "previous": null, "results": [record]}).to_string();
+    let fault = Fault::Status { code: 200, body, content_type: "application/json".into(), retry_after: None };
+    let rule = FaultRule { method: Some("GET".into()), path_prefix: "/datasets".into(), times: 1, fault };
+    world.alyx.control().add_fault(rule);
+    let audited = world.audit(&[]);
+    audited.finds(&[]);
+    let counted = ["sessions", "not_compared"].map(|name| audited.totals[name].as_u64().unwrap());
+    assert_eq!((audited.code, counted), (Some(1), [2, 1]), "{audited:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_that_is_a_broken_link_is_not_compared_and_nothing_behind_it_is_missing() {
+    let world = World::new().await;
+    let session = world.registered("2024-05-01/001").await;
+    world.registered("2024-05-02/001").await;
+    let (day, away) = (session.folder.parent().unwrap(), world.rig.beside("away"));
+    fs::rename(day, &away).unwrap();
+    symlink(&away, day).unwrap();
+    world.audit(&[]).finds(&[]);
+    fs::rename(&away, world.rig.beside("unmounted")).unwrap();
+    let audited = world.audit(&[]);
+    audited.finds(&[]);
+    assert_eq!((audited.code, &audited.totals["not_compared"]), (Some(1), &json!(1)), "{audited:#?}");
+    assert!(audited.log.contains("leads nowhere"), "{audited:#?}");
 }

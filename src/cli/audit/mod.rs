@@ -7,7 +7,6 @@ mod report;
 mod scope;
 mod tally;
 
-use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -36,7 +35,7 @@ use alf::SessionPath;
 use alyx_client::NextStep;
 use alyx_registration::flag::FlagFile;
 use alyx_registration::{
-    AuditRoots, AuditRules, Error, FlaggedOptions, RegistrationClient, SessionAudit, SessionPair,
+    AuditRoots, AuditRules, Error, FlagNeed, FlaggedOptions, RegistrationClient, SessionAudit, SessionPair,
     SessionReference,
 };
 
@@ -57,6 +56,11 @@ pub(crate) async fn audit(args: &AuditArgs) -> Exit {
 async fn audit_with(args: &AuditArgs) -> Result<Exit, Failure> {
     if args.flag && !args.yes && !std::io::stdin().is_terminal() {
         let text = "--flag asks before it puts flags: run it on a terminal, or add --yes";
+        return Err(Failure::new(Exit::Usage, text));
+    }
+    if args.flag && args.resume {
+        let text =
+            "--flag compares every session again, so it cannot be combined with --resume: run audit --flag";
         return Err(Failure::new(Exit::Usage, text));
     }
     let config = wiring::configuration(&args.config())?;
@@ -90,17 +94,18 @@ async fn audit_with(args: &AuditArgs) -> Result<Exit, Failure> {
     }
     audit.file.remove().await;
     let (mut tally, flags) = {
-        let state = audit.state();
-        (state.position.tally.clone(), state.position.flags.clone())
+        let mut state = audit.state();
+        (state.position.tally.clone(), std::mem::take(&mut state.flags))
     };
     let mut errors = Vec::new();
     if args.flag {
         for flag in wanted(flags, args).await? {
-            match put(flag).await {
+            match audit.put(flag, &shutdown).await {
                 Ok(true) => tally.flag_put(),
-                // Another program has flagged it since.
+                // Another program has flagged it since, or it is no longer needed.
                 Ok(false) => {}
-                Err(report) => errors.push(report),
+                Err(Some(report)) => errors.push(report),
+                Err(None) => return Err(Failure::interrupted().logged()),
             }
         }
     }
@@ -130,8 +135,10 @@ struct Audit<'a> {
 #[derive(Default)]
 struct State {
     position: Position,
-    /// Data roots whose disk is gone since the start.
+    /// Data roots, and disks below them, that are gone since the start.
     lost: Vec<PathBuf>,
+    /// The flags to put.
+    flags: Vec<Flag>,
 }
 
 impl State {
@@ -140,7 +147,15 @@ impl State {
     }
 }
 
+/// A flag that would complete a session.
+struct Flag {
+    path: PathBuf,
+    need: FlagNeed,
+    task: Task,
+}
+
 /// One session to compare.
+#[derive(Clone)]
 struct Task {
     subject: String,
     pair: SessionPair,
@@ -155,7 +170,7 @@ impl<'a> Audit<'a> {
         client: RegistrationClient,
         scanned: ScannedRoots,
     ) -> Result<Self, Failure> {
-        let ScannedRoots { flags, unflagged, missed, with_bad_flag, is_partial } = scanned;
+        let ScannedRoots { flags, unflagged, missed, with_bad_flag, broken_links, is_partial } = scanned;
         let file = PositionFile::of(&config.state_dir);
         let description = description(args, config);
         let from = match args.resume {
@@ -185,9 +200,19 @@ impl<'a> Audit<'a> {
                 }
             }
         }
-        if !resumed {
-            position.tally.not_compared(missed.len());
+        for link in &broken_links {
+            let report = ErrorReport::command(
+                CommandKind::Disk,
+                format!(
+                    "the link {link:?} leads nowhere: the sessions behind it are not compared; mount its disk, or remove it"
+                ),
+            );
+            report::failure(report.at(link), args.json);
         }
+        if !resumed {
+            position.tally.not_compared(missed.len() + broken_links.len());
+        }
+        let has_all_folders = !is_partial && broken_links.is_empty();
         // Of two flags in one session, both are listed.
         sessions.sort_by(|a, b| a.folder().cmp(b.folder()));
         sessions.dedup_by(|a, b| a.folder() == b.folder());
@@ -199,12 +224,15 @@ impl<'a> Audit<'a> {
             sessions
                 .retain(|session| !config.skip_subjects.iter().any(|skipped| skipped == session.subject()));
         }
-        let scope = Scope::of(&targets, sessions, since);
         let roots: Vec<PathBuf> = config.data_roots.iter().map(|root| root.path.clone()).collect();
-        let roots = tokio::task::spawn_blocking(move || AuditRoots::load(roots.iter().map(PathBuf::as_path)))
-            .await
-            .unwrap_or_default();
-        if is_partial {
+        let folders: Vec<PathBuf> = sessions.iter().map(|session| session.folder().to_owned()).collect();
+        let load = move || {
+            let folders = folders.iter().map(PathBuf::as_path);
+            AuditRoots::load(roots.iter().map(PathBuf::as_path)).with_mounts(folders)
+        };
+        let roots = tokio::task::spawn_blocking(load).await.unwrap_or_default();
+        let scope = Scope::of(&targets, sessions, since);
+        if !has_all_folders {
             tracing::warn!(
                 "sessions without a folder are not reported, because not all data roots could be listed"
             );
@@ -216,7 +244,7 @@ impl<'a> Audit<'a> {
             scope,
             flagged: wiring::flagged(config),
             roots,
-            has_all_folders: !is_partial,
+            has_all_folders,
             yesterday: today.yesterday().ok(),
             from,
             file,
@@ -272,7 +300,7 @@ impl<'a> Audit<'a> {
                     let (subject, error) = *failed;
                     self.failed(&subject, &error);
                     // Compared when the audit is resumed.
-                    if is_cut_off(&error) {
+                    if self.is_cut_off(&error).await {
                         return Err(error);
                     }
                     self.state().position.tally.not_compared(1);
@@ -281,7 +309,7 @@ impl<'a> Audit<'a> {
             };
             match audit {
                 Ok(audit) => self.take(&task, audit),
-                Err(error) if is_cut_off(&error) => {
+                Err(error) if self.is_cut_off(&error).await => {
                     self.failed(&task.pair.name, &error);
                     return Err(error);
                 }
@@ -362,15 +390,17 @@ impl<'a> Audit<'a> {
             );
             state.position.tally.not_compared(1);
         }
-        let flags = if self.may_flag(task) { audit.flags } else { Vec::new() };
-        if !flags.is_empty() {
+        if let Some((folder, need)) = audit.flag.filter(|_| self.may_flag(task)) {
             state.position.tally.could_be_flagged();
-        }
-        // Also without --flag, which may be added when the audit is resumed.
-        for (folder, need) in flags {
-            if let (Some(name), Some(content)) = (self.config.flags.first(), need.content()) {
-                state.position.flags.insert(folder.join(name), content);
+            if let Some(name) = self.config.flags.first().filter(|_| self.args.flag) {
+                state.flags.push(Flag { path: folder.join(name), need, task: task.clone() });
             }
+        } else if audit.is_recent && self.args.flag {
+            tracing::info!(
+                session = %task.pair.name,
+                "session {} gets no flag yet: its files changed within the last hour",
+                task.pair.name
+            );
         }
         drop(state);
         report::session(&task.pair.name, &audit.findings, self.args.json);
@@ -379,9 +409,8 @@ impl<'a> Audit<'a> {
     /// Reports a session that could not be compared, or the data root that it was in, once.
     fn not_compared(&self, task: &Task, error: &Error) {
         self.state().position.tally.not_compared(1);
-        let is_root = |path: &Path| self.config.data_roots.iter().any(|root| root.path == path);
         match error {
-            Error::Unreadable { path, reason } if is_root(path) => {
+            Error::Unreadable { path, reason } if self.roots.contains(path) => {
                 if self.state().lost.contains(path) {
                     return;
                 }
@@ -389,7 +418,7 @@ impl<'a> Audit<'a> {
                 let report = ErrorReport::command(
                     CommandKind::Disk,
                     format!(
-                        "the data root {path:?} was lost during the audit ({reason}); mount it, then run audit again"
+                        "the data root or disk {path:?} was lost during the audit ({reason}); mount it, then run audit again"
                     ),
                 );
                 report::failure(report.at(path), self.args.json);
@@ -400,6 +429,38 @@ impl<'a> Audit<'a> {
 
     fn failed(&self, name: &str, error: &Error) {
         report::not_compared(name, error, self.args.json);
+    }
+
+    /// Whether no other session can be compared either. One answer that cannot be read may be that of one session only:
+    /// then Alyx still answers another request.
+    async fn is_cut_off(&self, error: &Error) -> bool {
+        match error {
+            Error::Alyx(alyx_client::Error::NotAlyx { .. }) => self.client.alyx().ping().await.is_err(),
+            other => other.is_outage() || other.next_step() == NextStep::NeedsCredentials,
+        }
+    }
+
+    /// Puts a flag where there is none, if the session still needs it. `false`: there is one, or it needs none. `None`
+    /// as the error: interrupted.
+    async fn put(&self, flag: Flag, shutdown: &CancellationToken) -> Result<bool, Option<ErrorReport>> {
+        let Flag { path, need, task } = flag;
+        let compared = tokio::select! {
+            biased;
+            () = shutdown.cancelled() => return Err(None),
+            compared = self.compare(&task) => compared,
+        };
+        let now = match compared {
+            Ok(audit) => audit.and_then(|audit| audit.flag),
+            Err(error) => {
+                self.failed(&task.pair.name, &error);
+                return Err(Some(ErrorReport::from(&error).of_session(&task.pair.name)));
+            }
+        };
+        let still = now.filter(|(folder, _)| path.parent() == Some(folder));
+        match still.and_then(|(_, now)| need.and(&now).content()) {
+            Some(content) => create(path, content).await.map_err(Some),
+            None => Ok(false),
+        }
     }
 
     /// Remembers where it is, for `--resume`.
@@ -413,11 +474,6 @@ impl<'a> Audit<'a> {
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Whether no other session can be compared either.
-fn is_cut_off(error: &Error) -> bool {
-    error.is_outage() || error.next_step() == NextStep::NeedsCredentials
 }
 
 /// What tells one audit from another.
@@ -506,28 +562,25 @@ async fn targets(
 }
 
 /// The flags that are to be put, after a question.
-async fn wanted(
-    flags: BTreeMap<PathBuf, String>,
-    args: &AuditArgs,
-) -> Result<BTreeMap<PathBuf, String>, Failure> {
+async fn wanted(flags: Vec<Flag>, args: &AuditArgs) -> Result<Vec<Flag>, Failure> {
     if flags.is_empty() || args.yes {
         return Ok(flags);
     }
     let mut terminal = Terminal::new().map_err(|error| Failure::new(Exit::Io, error))?;
-    for flag in flags.keys() {
-        terminal.print(&format!("  {}", alyx_client::text::printable(&flag.to_string_lossy())));
+    for flag in &flags {
+        terminal.print(&format!("  {}", alyx_client::text::printable(&flag.path.to_string_lossy())));
     }
     let flags_to_put = count(flags.len() as u64, "flag");
     match terminal.ask(&format!("Put {flags_to_put}, so that what Alyx lacks is registered? [y/N]")).await {
         Ok(answer) if matches!(answer.to_lowercase().as_str(), "y" | "yes") => Ok(flags),
-        Ok(_) => Ok(BTreeMap::new()),
+        Ok(_) => Ok(Vec::new()),
         Err(TerminalError::Stopped) => Err(Failure::interrupted()),
         Err(error) => Err(Failure::new(Exit::Io, error)),
     }
 }
 
 /// Puts a flag where there is none. `false`: there is one.
-async fn put((flag, content): (PathBuf, String)) -> Result<bool, ErrorReport> {
+async fn create(flag: PathBuf, content: String) -> Result<bool, ErrorReport> {
     let path = flag.clone();
     let created = tokio::task::spawn_blocking(move || FlagFile::create(&path, content.as_bytes())).await;
     let created = created.unwrap_or_else(|error| Err(std::io::Error::other(error)));

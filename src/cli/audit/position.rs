@@ -1,18 +1,21 @@
 //! The position of an audit, kept in the state folder: where an interrupted one goes on.
 
-#![expect(clippy::disallowed_methods, reason = "reads the clock")]
+#![expect(clippy::disallowed_methods, reason = "reads the clock, works on the disk")]
 
-use std::collections::BTreeMap;
-use std::io;
+use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 
 use crate::cli::audit::tally::Tally;
 
 /// The name of its file.
 const FILE: &str = "audit.json";
+/// More than it ever has.
+const MAX_LENGTH: u64 = 1 << 20;
 /// How often it is written.
 const EVERY: Duration = Duration::from_secs(5);
 
@@ -26,8 +29,6 @@ pub(super) struct Position {
     pub(super) session: String,
     /// What was found up to there.
     pub(super) tally: Tally,
-    /// The flags to put, with their content.
-    pub(super) flags: BTreeMap<PathBuf, String>,
 }
 
 impl Position {
@@ -52,7 +53,9 @@ impl PositionFile {
 
     /// The position of an interrupted audit.
     pub(super) async fn load(&self) -> Option<Position> {
-        serde_json::from_slice(&tokio::fs::read(&self.path).await.ok()?).ok()
+        let path = self.path.clone();
+        let bytes = tokio::task::spawn_blocking(move || read(&path)).await.ok()?.ok()?;
+        serde_json::from_slice(&bytes).ok()
     }
 
     /// Whether it was not written a moment ago.
@@ -64,7 +67,11 @@ impl PositionFile {
     pub(super) async fn write(&mut self, position: &Position) {
         self.written = Some(Instant::now());
         let outcome = match serde_json::to_vec(position) {
-            Ok(bytes) => replace(&self.path, &bytes).await,
+            Ok(bytes) => {
+                let path = self.path.clone();
+                let replaced = tokio::task::spawn_blocking(move || replace(&path, &bytes)).await;
+                replaced.unwrap_or_else(|error| Err(io::Error::other(error)))
+            }
             Err(error) => Err(error.into()),
         };
         if let Err(error) = outcome
@@ -84,15 +91,25 @@ impl PositionFile {
     }
 }
 
-/// Replaces a file, so that it is always complete.
-async fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let new = path.with_extension(format!("json.{}", std::process::id()));
-    tokio::fs::write(&new, bytes).await?;
-    let renamed = tokio::fs::rename(&new, path).await;
-    if renamed.is_err() {
-        let _ = tokio::fs::remove_file(&new).await;
+/// Reads a regular file, and no link: the folder belongs to the service user, and root may run this. Blocks.
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
+    let file = std::fs::OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::ErrorKind::InvalidInput.into());
     }
-    renamed
+    let mut bytes = Vec::new();
+    file.take(MAX_LENGTH).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Replaces a file or link, so that it is always complete. The new file has a name that nobody can know before. Blocks.
+fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let folder = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
+    let mut new = tempfile::Builder::new().prefix(".audit.").tempfile_in(folder)?;
+    new.write_all(bytes)?;
+    new.persist(path)?;
+    Ok(())
 }
 
 #[cfg(test)]
@@ -112,5 +129,21 @@ mod tests {
             assert_eq!(position.is_done(subject, session), expected, "{session}");
         }
         assert!(!Position::default().is_done("A", "A/2024-05-01/001"));
+    }
+
+    #[tokio::test]
+    async fn no_link_in_the_state_folder_is_followed() {
+        let (state, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let target = other.path().join("target");
+        let position = Position { scope: "all".into(), ..Position::default() };
+        std::fs::write(&target, serde_json::to_vec(&position).unwrap()).unwrap();
+        std::os::unix::fs::symlink(&target, state.path().join(FILE)).unwrap();
+        let mut file = PositionFile::of(state.path());
+        assert_eq!(file.load().await, None);
+        let own = Position { scope: "own".into(), ..Position::default() };
+        file.write(&own).await;
+        assert_eq!(file.load().await, Some(own));
+        assert_eq!(std::fs::read(&target).unwrap(), serde_json::to_vec(&position).unwrap());
+        assert_eq!(std::fs::read_dir(state.path()).unwrap().count(), 1);
     }
 }

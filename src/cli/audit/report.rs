@@ -113,7 +113,6 @@ fn line(finding: &Finding) -> String {
         FindingKind::SessionWithoutFolder => ("", "no folder"),
         FindingKind::UnknownToAlyx => ("no dataset", ""),
         FindingKind::FolderWithoutSession => ("no session", ""),
-        FindingKind::SizeDiffers => ("no size", ""),
         FindingKind::NoHash => ("no hash", ""),
         _ => ("", ""),
     };

@@ -38,6 +38,8 @@ pub(crate) struct ScannedRoots {
     pub(crate) missed: Vec<ErrorReport>,
     /// The session folders whose flag cannot be used.
     pub(crate) with_bad_flag: Vec<PathBuf>,
+    /// Links in the place of folders that lead nowhere.
+    pub(crate) broken_links: Vec<PathBuf>,
     /// Whether session folders may exist that are not listed here.
     pub(crate) is_partial: bool,
 }
@@ -72,6 +74,7 @@ pub(crate) async fn scan_roots(
         }
         found.flags.extend(scan.flags);
         found.unflagged.extend(scan.unflagged);
+        found.broken_links.extend(scan.broken_links);
     }
     found
 }

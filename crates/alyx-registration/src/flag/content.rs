@@ -91,6 +91,14 @@ impl FlagContent {
         }
     }
 
+    /// The entries that select a file, possibly with duplicates.
+    pub(crate) fn selecting(&self, relative_path: &str) -> Vec<&str> {
+        match self {
+            Self::Everything | Self::Sidecar(_) => Vec::new(),
+            Self::Only(list) => list.selecting(relative_path).collect(),
+        }
+    }
+
     /// The entries that select none of these files, probably because of a typing error.
     pub fn without_match(&self, files: impl IntoIterator<Item = impl AsRef<str>>) -> Vec<&str> {
         let Self::Only(list) = self else { return Vec::new() };

@@ -1,6 +1,7 @@
 //! The audit of a session: asks Alyx what it holds, looks at the disk, and looks again at what differs.
 
-use std::collections::BTreeSet;
+use std::borrow::Cow;
+use std::collections::{BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,12 +47,42 @@ pub struct SessionAudit {
     pub findings: Vec<Finding>,
     /// Its datasets and findings, counted.
     pub totals: AuditTotals,
-    /// The flags that would complete it, each with the folder that it belongs in.
-    pub flags: Vec<(PathBuf, FlagNeed)>,
-    /// Its folders, unless it has a flag already.
-    unflagged: Vec<PathBuf>,
+    /// The flag that would complete it, with the folder that it belongs in. None for a session with several folders:
+    /// which of them is registered is for a person to say.
+    pub flag: Option<(PathBuf, FlagNeed)>,
+    /// It has no such flag yet only because its files changed within the last hour.
+    pub is_recent: bool,
+    /// What a flag would select from, unless it has one already.
+    unflagged: Option<Unflagged>,
     /// It changed with each look; only what all looks agree on is reported.
     pub is_changing: bool,
+}
+
+/// A session folder without a flag.
+#[derive(Debug, Clone)]
+struct Unflagged {
+    folder: PathBuf,
+    /// All its files, on disk and on Alyx.
+    files: BTreeSet<String>,
+    is_recent: bool,
+}
+
+/// The folders of a session that are in one repository, and what Alyx holds of the session there.
+struct Copies<'o> {
+    here: Here,
+    placements: Vec<Placement>,
+    folders: Vec<(SessionPath, Cow<'o, FlaggedOptions>)>,
+    /// Its folders, as they are sent to Alyx.
+    relative: Vec<String>,
+    held: Vec<HeldDataset>,
+}
+
+/// A repository that no folder of the session is in, though a data root is.
+struct OtherRepository {
+    here: Here,
+    root: PathBuf,
+    /// What is there according to Alyx.
+    paths: BTreeSet<String>,
 }
 
 impl AuditRules<'_> {
@@ -122,7 +153,12 @@ impl RegistrationClient {
             before = now;
         }
         before.totals.count(&before.findings);
-        before.flags = needed(&before.unflagged, &before.findings).await;
+        // What changes, or cannot be seen as a whole, is not registered yet.
+        if let Some(own) = before.unflagged.take().filter(|_| !before.is_changing) {
+            let need = FlagNeed::of(&before.findings, own.files.iter().map(String::as_str));
+            before.is_recent = own.is_recent && need != FlagNeed::Nothing;
+            before.flag = (need != FlagNeed::Nothing && !own.is_recent).then_some((own.folder, need));
+        }
         Ok(before)
     }
 
@@ -174,85 +210,187 @@ impl RegistrationClient {
     }
 
     async fn look(&self, pair: &SessionPair, rules: &AuditRules<'_>) -> Result<SessionAudit, Error> {
-        let mut folders = pair.folders.clone();
-        if folders.is_empty() {
+        if pair.folders.is_empty() {
             return self.without_folder(pair, rules).await;
         }
         // Before Alyx is asked: when a flag is gone, everything is registered.
-        let mut is_flagged = false;
-        for folder in &folders {
-            is_flagged |= rules.disk(self).has_flag(folder).await?;
+        let (mut flags, mut is_flagged) = (Vec::new(), false);
+        for folder in &pair.folders {
+            let own = rules.disk(self).flags(folder).await?;
+            is_flagged |= !own.is_empty();
+            flags.push((folder, own));
         }
-        let mut looked = if pair.eids.is_empty() {
-            self.without_session(&folders, rules).await?
-        } else {
-            let mut options = Vec::new();
-            for folder in &folders {
-                options.push(rules.disk(self).options_in(folder, rules.flagged).await?);
-            }
-            let placements: Vec<Placement> = options.iter().map(|o| Placement::from(&o.files)).collect();
-            let here = Here::of(&placements);
-            let relative: Vec<String> = folders.iter().map(SessionPath::relative).collect();
-            let mut held = Vec::new();
-            for eid in &pair.eids {
-                let take = |record: DatasetRecord| held.push(HeldDataset::of(&record, &here, &relative));
-                self.alyx().for_each_dataset_of_session(eid, take).await?;
-            }
-            let paths: Arc<[String]> = held.iter().map(|dataset| dataset.path.clone()).collect();
-            let (mut disk, mut is_there) = (DiskFiles::default(), Vec::new());
-            for (folder, options) in folders.iter().zip(&options) {
-                let found = rules.disk(self).look_at(folder, options, &paths).await?;
-                is_there.push(found.is_some());
-                disk.join(found.unwrap_or_default());
-            }
-            let mut there = is_there.into_iter();
-            folders.retain(|_| there.next().unwrap_or_default());
-            if folders.is_empty() {
-                self.all_mounted(&pair.folders, rules).await?;
-                return self.without_folder(pair, rules).await;
-            }
-            let expected = Expected {
-                repository: here.name().map(str::to_owned),
-                folder: relative.first().cloned().unwrap_or_default(),
-                has_files: options.iter().any(|options| options.register_files),
-                exists: !here.is_nowhere() && placements.iter().any(|placement| placement.exists),
-                max_md5_size: options.iter().filter_map(|options| options.files.max_md5_size).min(),
+        let (mut copies, mut others) = self.copies(pair, rules).await?;
+        for eid in &pair.eids {
+            let take = |record: DatasetRecord| {
+                for copies in &mut copies {
+                    copies.held.push(HeldDataset::of(&record, &copies.here, &copies.relative));
+                }
+                for other in &mut others {
+                    let held = HeldDataset::of(&record, &other.here, &[]);
+                    if held.place == Place::Here {
+                        other.paths.insert(held.path);
+                    }
+                }
             };
-            let (mut findings, totals) = compare(&held, &disk, &expected);
-            findings.splice(0..0, ambiguities(pair, &folders));
-            SessionAudit { findings, totals, ..SessionAudit::default() }
-        };
+            self.alyx().for_each_dataset_of_session(eid, take).await?;
+        }
+        let mut looked = SessionAudit::default();
+        let (mut there, mut files, mut is_recent) = (Vec::new(), BTreeSet::new(), false);
+        let mut selected: HashSet<String> = HashSet::new();
+        for copies in copies {
+            let paths: Arc<[String]> = copies.held.iter().map(|dataset| dataset.path.clone()).collect();
+            let (mut disk, mut own) = (DiskFiles::default(), Vec::new());
+            for (folder, options) in &copies.folders {
+                let Some(found) = rules.disk(self).look_at(folder, options, &paths).await? else { continue };
+                for content in flags.iter().filter(|(of, _)| *of == folder).flat_map(|(_, own)| own) {
+                    selected.extend(found.datasets.keys().filter(|path| content.selects(path)).cloned());
+                }
+                own.push(folder.clone());
+                disk.join(found);
+            }
+            if own.is_empty() {
+                let of_it: Vec<SessionPath> =
+                    copies.folders.iter().map(|(folder, _)| folder.clone()).collect();
+                self.all_mounted(&of_it, rules).await?;
+                let is_held = |dataset: &HeldDataset| dataset.place == Place::Here;
+                let held = copies.held.into_iter().filter(is_held).map(|dataset| dataset.path);
+                let root = self.root_of(&of_it);
+                others.push(OtherRepository { here: copies.here, root, paths: held.collect() });
+                continue;
+            }
+            is_recent |= disk.is_recent;
+            files.extend(disk.datasets.keys().chain(&disk.others).cloned());
+            files.extend(copies.held.iter().map(|dataset| dataset.path.clone()));
+            if pair.eids.is_empty() {
+                looked.totals.sessions = 1;
+                for folder in &own {
+                    let finding = Finding::of_session(FindingKind::FolderWithoutSession);
+                    looked.findings.push(finding.found(Seen::Text(folder.relative())));
+                }
+                looked.findings.extend(differing_copies(&disk));
+            } else {
+                let (findings, totals) = compare(&copies.held, &disk, &copies.expected());
+                looked.findings.extend(findings);
+                looked.totals.add(&totals);
+            }
+            there.extend(own);
+        }
+        if there.is_empty() {
+            return self.without_folder(pair, rules).await;
+        }
+        looked.totals.sessions = 1;
+        if !pair.eids.is_empty() {
+            looked.findings.splice(0..0, ambiguities(pair, &there));
+            looked.findings.extend(self.without_copies(pair, others, rules).await?);
+        }
         if is_flagged {
             looked.totals.flagged = 1;
-            looked.findings.retain(|finding| !finding.kind.ends_with_registration());
+            let is_selected =
+                |path: &Option<String>| path.as_ref().is_none_or(|path| selected.contains(path));
+            looked
+                .findings
+                .retain(|finding| !finding.kind.ends_with_registration() || !is_selected(&finding.path));
         }
-        if looked.findings.iter().any(|f| matches!(f.kind, FindingKind::Missing | FindingKind::Unreadable)) {
-            self.all_mounted(&folders, rules).await?;
+        let doubts_disk = |finding: &Finding| {
+            let of_disk = [FindingKind::Missing, FindingKind::Unreadable, FindingKind::SessionWithoutFolder];
+            of_disk.contains(&finding.kind)
+        };
+        if looked.findings.iter().any(doubts_disk) {
+            self.all_mounted(&there, rules).await?;
         }
-        if !is_flagged {
-            looked.unflagged = folders.iter().map(|folder| folder.folder().to_owned()).collect();
+        if let ([folder], [_], false) = (there.as_slice(), pair.folders.as_slice(), is_flagged) {
+            let folder = folder.folder().to_owned();
+            looked.unflagged = Some(Unflagged { folder, files, is_recent });
         }
         Ok(looked)
     }
 
-    /// A folder whose session is not on Alyx.
-    async fn without_session(
+    /// The folders of a session by their repositories, and the repositories of other data roots.
+    async fn copies<'r>(
         &self,
-        folders: &[SessionPath],
-        rules: &AuditRules<'_>,
-    ) -> Result<SessionAudit, Error> {
-        let mut audit = SessionAudit::default();
-        for folder in folders {
-            match rules.disk(self).look_at(folder, rules.flagged, &[].into()).await? {
-                None => self.all_mounted(std::slice::from_ref(folder), rules).await?,
-                Some(_) => {
-                    audit.totals.sessions = 1;
-                    let finding = Finding::of_session(FindingKind::FolderWithoutSession);
-                    audit.findings.push(finding.found(Seen::Text(folder.relative())));
+        pair: &SessionPair,
+        rules: &AuditRules<'r>,
+    ) -> Result<(Vec<Copies<'r>>, Vec<OtherRepository>), Error> {
+        let mut folders = Vec::new();
+        for folder in &pair.folders {
+            let options = if pair.eids.is_empty() {
+                Cow::Borrowed(rules.flagged)
+            } else {
+                rules.disk(self).options_in(folder, rules.flagged).await?
+            };
+            folders.push((folder.clone(), Placement::from(&options.files), options));
+        }
+        // Of a folder that is in no repository, the records do not say which copy they mean.
+        let is_one = pair.eids.is_empty() || folders.iter().any(|(_, placement, _)| placement.is_nowhere());
+        let mut copies: Vec<Copies<'r>> = Vec::new();
+        for (folder, placement, options) in folders {
+            let here = Here::of([&placement]);
+            let at = copies.iter().position(|copies| is_one || copies.here == here);
+            let own = match at.and_then(|at| copies.get_mut(at)) {
+                Some(own) => own,
+                None => {
+                    let (placements, folders, relative, held) = Default::default();
+                    copies.push(Copies { here, placements, folders, relative, held });
+                    let Some(own) = copies.last_mut() else { continue };
+                    own
+                }
+            };
+            own.relative.push(folder.relative());
+            own.placements.push(placement);
+            own.here = Here::of(&own.placements);
+            own.folders.push((folder, options));
+        }
+        let mut others: Vec<OtherRepository> = Vec::new();
+        if is_one || !rules.has_all_folders {
+            return Ok((copies, others));
+        }
+        let holds = |root: &Path| pair.folders.iter().any(|folder| folder.folder().starts_with(root));
+        let (own, without): (Vec<&PathBuf>, Vec<&PathBuf>) =
+            self.options().data.roots.iter().partition(|root| holds(root));
+        let own = rules.flagged.placements(own.into_iter().map(PathBuf::as_path));
+        let own: Vec<Here> = own.iter().map(|placement| Here::of([placement])).collect();
+        for root in without {
+            for placement in rules.flagged.placements([root.as_path()]) {
+                let here = Here::of([&placement]);
+                let is_known = copies.iter().any(|copies| copies.here == here)
+                    || own.contains(&here)
+                    || others.iter().any(|other| other.here == here);
+                if !here.is_nowhere() && !is_known {
+                    others.push(OtherRepository { here, root: root.clone(), paths: BTreeSet::new() });
                 }
             }
         }
-        Ok(audit)
+        Ok((copies, others))
+    }
+
+    /// The repositories that hold a session according to Alyx, in which it has no folder though it has one in another.
+    async fn without_copies(
+        &self,
+        pair: &SessionPair,
+        others: Vec<OtherRepository>,
+        rules: &AuditRules<'_>,
+    ) -> Result<Vec<Finding>, Error> {
+        let mut findings = Vec::new();
+        for other in others {
+            if other.paths.is_empty() || !rules.has_all_folders {
+                continue;
+            }
+            let root = std::slice::from_ref(&other.root);
+            // A folder that was made since the roots were listed.
+            if rules.disk(self).has_new_folder(&pair.name, root).await? {
+                continue;
+            }
+            self.still_mounted(other.root.clone(), rules).await?;
+            findings.push(without_folder(other.paths.len(), &other.here));
+        }
+        Ok(findings)
+    }
+
+    /// The data root of a session.
+    fn root_of(&self, folders: &[SessionPath]) -> PathBuf {
+        let is_in = |root: &&PathBuf| folders.iter().any(|folder| folder.folder().starts_with(root));
+        self.options().data.roots.iter().find(is_in).cloned().unwrap_or_default()
     }
 
     /// A session without a folder: a finding, if Alyx says that its datasets exist here.
@@ -279,17 +417,15 @@ impl RegistrationClient {
             self.alyx().for_each_dataset_of_session(eid, take).await?;
         }
         // A session that was recorded since the roots were listed.
-        if paths.is_empty() || rules.disk(self).has_new_folder(&pair.name).await? {
+        if paths.is_empty() || rules.disk(self).has_new_folder(&pair.name, &self.options().data.roots).await?
+        {
             return Ok(audit);
         }
         for root in &self.options().data.roots {
             self.still_mounted(root.clone(), rules).await?;
         }
         audit.totals = AuditTotals { sessions: 1, datasets: paths.len() as u64, ..AuditTotals::default() };
-        let datasets =
-            if paths.len() == 1 { "1 dataset".to_owned() } else { format!("{} datasets", paths.len()) };
-        let finding = Finding::of_session(FindingKind::SessionWithoutFolder).within(here.name());
-        audit.findings.push(finding.expected(Seen::Text(datasets)));
+        audit.findings.push(without_folder(paths.len(), &here));
         Ok(audit)
     }
 
@@ -312,29 +448,34 @@ impl RegistrationClient {
     }
 }
 
-/// The flags that would complete a session. Of several folders, each gets the files that it holds: a flag whose lines match
-/// no dataset is refused.
-async fn needed(folders: &[PathBuf], findings: &[Finding]) -> Vec<(PathBuf, FlagNeed)> {
-    let mut needed = Vec::new();
-    for folder in folders {
-        let need = match FlagNeed::of(findings) {
-            FlagNeed::Nothing => return Vec::new(),
-            FlagNeed::Files(files) if folders.len() > 1 => {
-                let mut own = Vec::new();
-                for file in files {
-                    if tokio::fs::try_exists(folder.join(&file)).await.unwrap_or_default() {
-                        own.push(file);
-                    }
-                }
-                FlagNeed::Files(own)
-            }
-            need => need,
-        };
-        if need != FlagNeed::Files(Vec::new()) {
-            needed.push((folder.clone(), need));
+impl Copies<'_> {
+    /// What the configuration expects of them.
+    fn expected(&self) -> Expected {
+        let options = || self.folders.iter().map(|(_, options)| options);
+        Expected {
+            repository: self.here.name().map(str::to_owned),
+            folder: self.relative.first().cloned().unwrap_or_default(),
+            has_files: options().any(|options| options.register_files),
+            exists: !self.here.is_nowhere() && self.placements.iter().any(|placement| placement.exists),
+            max_md5_size: options().filter_map(|options| options.files.max_md5_size).min(),
         }
     }
-    needed
+}
+
+/// A session that has no folder where Alyx says that datasets exist.
+fn without_folder(datasets: usize, here: &Here) -> Finding {
+    let datasets = if datasets == 1 { "1 dataset".to_owned() } else { format!("{datasets} datasets") };
+    let finding = Finding::of_session(FindingKind::SessionWithoutFolder).within(here.name());
+    finding.expected(Seen::Text(datasets))
+}
+
+/// The datasets of a session that is not on Alyx whose copies differ.
+fn differing_copies(disk: &DiskFiles) -> Vec<Finding> {
+    let differs = |path: &String| {
+        let finding = Finding::of_file(FindingKind::SizeDiffers, path).expected("no dataset".into());
+        Some(finding.found(Seen::Text(disk.differing_copies(path)?)))
+    };
+    disk.copies.keys().filter_map(differs).collect()
 }
 
 /// Several sessions of one folder, and several folders of one name.

@@ -127,12 +127,13 @@ impl<'a> Comparison<'a> {
 
     /// Compares the records of a file that is here.
     fn file(&mut self, path: &str, records: &[&HeldDataset], is_here: bool, size: u64) {
-        let copies = self.disk.copies.iter().filter(|(copy, _)| copy == path).map(|(_, size)| *size);
-        let sizes: Vec<u64> = std::iter::once(size).chain(copies).collect();
-        let differs = |record: &HeldDataset| sizes.iter().copied().find(|size| record.size != Some(*size));
-        if let Some((record, found)) = records.iter().find_map(|record| Some((record, differs(record)?))) {
-            let mut finding = Finding::of_file(FindingKind::SizeDiffers, path).found(Seen::Bytes(found));
-            finding.expected = record.size.map(Seen::Bytes);
+        let copies = self.disk.differing_copies(path);
+        let differs = |record: &&&HeldDataset| record.size.is_some_and(|held| held != size);
+        if copies.is_some() || records.iter().any(|record| differs(&record)) {
+            let found = copies.map_or(Seen::Bytes(size), Seen::Text);
+            let mut finding = Finding::of_file(FindingKind::SizeDiffers, path).found(found);
+            let other = records.iter().find(differs).or(records.first());
+            finding.expected = other.and_then(|record| record.size).map(Seen::Bytes);
             self.add(finding);
         }
         if !is_here && self.expected.exists {
@@ -142,8 +143,11 @@ impl<'a> Comparison<'a> {
             self.add(finding.expected(says.into()).found(Seen::Bytes(size)));
         }
         let is_hashed = self.expected.max_md5_size.is_none_or(|limit| size <= limit);
-        if is_hashed && !records.iter().any(|record| record.has_hash) {
-            self.add(Finding::of_file(FindingKind::NoHash, path));
+        let has_size = records.iter().any(|record| record.size.is_some());
+        if !has_size || is_hashed && !records.iter().any(|record| record.has_hash) {
+            let mut finding = Finding::of_file(FindingKind::NoHash, path);
+            finding.expected = (!has_size).then(|| "no size".into());
+            self.add(finding);
         }
         for other in records.iter().filter_map(|record| record.other_path.as_deref()) {
             match other.strip_suffix(path).and_then(|folder| folder.strip_suffix('/')) {
@@ -170,6 +174,11 @@ impl<'a> Comparison<'a> {
         }
         if !self.expected.has_files {
             return;
+        }
+        let unclaimed = self.disk.copies.keys().filter(|path| self.unclaimed.contains(path.as_str()));
+        for path in unclaimed.collect::<Vec<_>>() {
+            let differs = Finding::of_file(FindingKind::SizeDiffers, path).expected("no dataset".into());
+            self.add(Finding { found: self.disk.differing_copies(path).map(Seen::Text), ..differs });
         }
         if is_empty {
             let found = match self.unclaimed.len() {

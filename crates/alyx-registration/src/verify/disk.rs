@@ -18,10 +18,14 @@ pub(crate) enum Presence {
 pub(crate) struct DiskFiles {
     /// How many folders the session has here.
     pub(crate) folders: usize,
+    /// The first of them.
+    pub(crate) folder: String,
+    /// Whether a dataset was changed a short time ago.
+    pub(crate) is_recent: bool,
     /// Its datasets, with their sizes.
     pub(crate) datasets: BTreeMap<String, u64>,
-    /// Copies of the same dataset in another folder of the session, whose size differs.
-    pub(crate) copies: Vec<(String, u64)>,
+    /// Copies of the same dataset in other folders of the session whose sizes differ: folder and size.
+    pub(crate) copies: BTreeMap<String, Vec<(String, u64)>>,
     /// Files that are no datasets by their names or folders.
     pub(crate) others: BTreeSet<String>,
     /// What was looked up by its path, because it is none of the datasets.
@@ -33,15 +37,20 @@ pub(crate) struct DiskFiles {
 impl DiskFiles {
     /// Adds another folder of the same session.
     pub(crate) fn join(&mut self, other: Self) {
+        if self.folders == 0 {
+            self.folder.clone_from(&other.folder);
+        }
         self.folders += other.folders;
+        self.is_recent |= other.is_recent;
         for (path, size) in other.datasets {
             match self.datasets.get(&path) {
-                Some(own) if *own != size => self.copies.push((path, size)),
+                Some(own) if *own != size => {
+                    self.copies.entry(path).or_default().push((other.folder.clone(), size));
+                }
                 Some(_) => {}
                 None => drop(self.datasets.insert(path, size)),
             }
         }
-        self.copies.extend(other.copies);
         self.others.extend(other.others);
         for (path, presence) in other.looked_up {
             self.look_up(path, presence);
@@ -57,6 +66,14 @@ impl DiskFiles {
             }
             _ => {}
         }
+    }
+
+    /// The sizes of a dataset in the folders of its session, if they differ.
+    pub(crate) fn differing_copies(&self, path: &str) -> Option<String> {
+        let (copies, size) = (self.copies.get(path)?, self.datasets.get(path)?);
+        let all = std::iter::once((&self.folder, size)).chain(copies.iter().map(|(at, size)| (at, size)));
+        let all: Vec<String> = all.map(|(folder, size)| format!("{size} bytes in {folder}")).collect();
+        Some(all.join(", "))
     }
 
     /// Whether a path, or a folder above it, could not be listed.

@@ -9,11 +9,11 @@ pub enum FindingKind {
     Missing,
     /// A dataset by its name that Alyx does not know.
     UnknownToAlyx,
-    /// The file has another size than its dataset.
+    /// The file has another size than its dataset, or than its copy in another folder of the session.
     SizeDiffers,
     /// The file or folder is here under another spelling: letter case, Unicode form, session number, revision.
     PathDiffers,
-    /// Alyx holds no hash of the dataset.
+    /// Alyx holds no hash, or no size, of the dataset.
     NoHash,
     /// The file is here, and no file record of this repository says so.
     ExistsFalse,
@@ -69,9 +69,9 @@ impl FindingKind {
             | Self::ExistsFalse
             | Self::NoHash
             | Self::SessionWithoutDatasets
-            | Self::FolderWithoutSession
-            | Self::SizeDiffers => true,
+            | Self::FolderWithoutSession => true,
             Self::Missing
+            | Self::SizeDiffers
             | Self::PathDiffers
             | Self::TwiceOnAlyx
             | Self::SessionWithoutFolder

@@ -7,12 +7,12 @@ use std::borrow::Cow;
 use std::io;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::client::RegistrationClient;
 use crate::client::options::FlaggedOptions;
 use crate::error::Error;
-use crate::flag::FlagContent;
+use crate::flag::{FlagContent, FlagFile};
 use crate::flagged::listing::exclusion;
 use crate::hashing::disk_steps::DiskStep;
 use crate::listing::discover::{FoundFile, FoundFiles, Visitor};
@@ -24,10 +24,20 @@ use alf::SessionPath;
 /// How often a call to the file system is looked at that makes no progress.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
+/// How long a file must have been unchanged before its session may get a flag.
+const SETTLES_AFTER: Duration = Duration::from_hours(1);
+
 impl Visitor for DiskFiles {
     fn dataset(&mut self, found: FoundFile) {
+        self.is_recent |= is_recent(found.stamp.modified.0);
         self.datasets.insert(found.dataset.as_str().to_owned(), found.size);
     }
+}
+
+/// Whether a time, in seconds since 1970, lies less than [`SETTLES_AFTER`] ago, or ahead: clocks differ.
+fn is_recent(modified: i64) -> bool {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    now.as_secs().abs_diff(modified.max(0).unsigned_abs()) < SETTLES_AFTER.as_secs()
 }
 
 /// Looks at session folders, with little patience for disks that hang.
@@ -51,13 +61,20 @@ impl DiskLook<'_> {
         Ok(sources.map(|sources| Cow::Owned(sources.applied_to(&options))).unwrap_or(options))
     }
 
-    /// Whether a session has a flag.
-    pub(crate) async fn has_flag(&self, session: &SessionPath) -> Result<bool, Error> {
+    /// The flags of a session folder. One that cannot be used selects nothing.
+    pub(crate) async fn flags(&self, session: &SessionPath) -> Result<Vec<FlagContent>, Error> {
         let flags: Vec<PathBuf> =
             self.client.options().flags.iter().map(|name| session.folder().join(name)).collect();
+        let is_list_only = !self.client.options().metadata.sidecars;
         let step = self.client.context().progress.steps.begin("looking for flags in", session.folder());
         self.blocking(session.folder(), step, move |_| {
-            Ok(flags.iter().any(|flag| std::fs::symlink_metadata(flag).is_ok()))
+            let there = flags.into_iter().filter(|flag| std::fs::symlink_metadata(flag).is_ok());
+            let contents =
+                there.map(|flag| match FlagFile::load(flag).map(|flag| flag.map(|f| f.content())) {
+                    Ok(Some(Ok(content))) => content.without_sidecar(is_list_only),
+                    _ => FlagContent::Only(Default::default()),
+                });
+            Ok(contents.collect())
         })
         .await
     }
@@ -100,6 +117,7 @@ impl DiskLook<'_> {
             Err(other) => return Err(other),
         };
         disk.folders = 1;
+        disk.folder = folder.display().to_string();
         add_others(&mut disk, found);
         let (paths, step) =
             (Arc::clone(paths), self.client.context().progress.steps.begin("looking up files in", &folder));
@@ -118,21 +136,17 @@ impl DiskLook<'_> {
         }
     }
 
-    /// Whether a session has a folder in the usual places of the data roots.
-    pub(crate) async fn has_new_folder(&self, session: &str) -> Result<bool, Error> {
-        let (Some((day, number)), roots) =
-            (session.rsplit_once('/'), self.client.options().data.roots.clone())
-        else {
-            return Ok(false);
-        };
+    /// Whether a session has a folder in the usual places of these data roots.
+    pub(crate) async fn has_new_folder(&self, session: &str, roots: &[PathBuf]) -> Result<bool, Error> {
+        let Some((day, number)) = session.rsplit_once('/') else { return Ok(false) };
         let short = number.trim_start_matches('0');
         let numbers = [number.to_owned(), format!("{short:0>2}"), short.to_owned()];
         let sessions: Vec<String> = numbers.iter().map(|number| format!("{day}/{number}")).collect();
         for root in roots {
-            let step = self.client.context().progress.steps.begin("looking for a session in", &root);
+            let step = self.client.context().progress.steps.begin("looking for a session in", root);
             let (at, sessions) = (root.clone(), sessions.clone());
             let find = move |_: &DiskStep| Ok(holds_session(&at, &sessions));
-            if self.blocking(&root, step, find).await? {
+            if self.blocking(root, step, find).await? {
                 return Ok(true);
             }
         }

@@ -14,6 +14,7 @@ mod traversal;
 
 use std::collections::HashMap;
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use jiff::civil::Date;
@@ -181,7 +182,12 @@ impl Scanner {
             Err(error) if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) => {
                 return traversal.scan.refuse(&link, LinkRefusal::Circle(link.clone()));
             }
-            Err(source) => return traversal.scan.record_unreadable(&link, source),
+            Err(source) => {
+                if source.kind() == ErrorKind::NotFound && fs::symlink_metadata(&link).is_ok() {
+                    traversal.scan.broken_links.push(link.clone());
+                }
+                return traversal.scan.record_unreadable(&link, source);
+            }
         };
         let Ok(metadata) = fs::metadata(&target) else { return };
         if !metadata.is_dir() {

@@ -15,6 +15,8 @@ pub struct Scan {
     pub unflagged: Vec<PathBuf>,
     /// Folders in the place of a session, whose date does not exist or whose number is too long.
     pub misnamed: Vec<PathBuf>,
+    /// Links in the place of folders that lead nowhere: flags come later, when their disk is mounted.
+    pub broken_links: Vec<PathBuf>,
     /// Problems; everything else was scanned nevertheless.
     pub problems: Vec<ScanProblem>,
     /// How many session folders there are.
@@ -31,6 +33,7 @@ impl Scan {
         self.flags.extend(part.flags);
         self.unflagged.extend(part.unflagged);
         self.misnamed.extend(part.misnamed);
+        self.broken_links.extend(part.broken_links);
         self.problems.extend(part.problems);
         self.sessions += part.sessions;
         self.folders += part.folders;

@@ -61,7 +61,7 @@ fn each_difference_is_one_finding() {
         ("deleted", vec![held(A)], absent.clone(), is(K::Missing, A), 0),
         ("deleted, and said to be elsewhere", vec![placed(Place::SaidAbsent)], absent, vec![], 0),
         ("truncated", vec![held(A)], disk(&[(A, 2)]), is(K::SizeDiffers, A), 0),
-        ("no size", vec![HeldDataset { size: None, ..held(A) }], disk(&[(A, 3)]), is(K::SizeDiffers, A), 0),
+        ("no size", vec![HeldDataset { size: None, ..held(A) }], disk(&[(A, 3)]), is(K::NoHash, A), 0),
         ("no hash", vec![HeldDataset { has_hash: false, ..held(A) }], disk(&[(A, 3)]), is(K::NoHash, A), 0),
         ("more", vec![held(A)], disk(&[(A, 3), (B, 0)]), is(K::UnknownToAlyx, B), 1),
         ("said absent", vec![placed(Place::SaidAbsent)], disk(&[(A, 3)]), is(K::ExistsFalse, A), 0),
@@ -145,7 +145,12 @@ fn a_spelling_is_claimed_by_one_dataset_only() {
 #[test]
 fn a_copy_in_another_folder_of_the_session_counts_too() {
     let mut joined = disk(&[(A, 3)]);
-    joined.join(disk(&[(A, 5), (B, 3)]));
+    joined.folder = "/a".into();
+    joined.join(DiskFiles { folder: "/b".into(), ..disk(&[(A, 5), (B, 3)]) });
     let found = shown(&[held(A), held(B)], &joined, &expected());
     assert_eq!(found, (vec![(K::SizeDiffers, A.to_owned())], 1, 0));
+    // Also of a file that Alyx does not know.
+    let (findings, _) = compare(&[held(B)], &joined, &expected());
+    assert_eq!(findings[1].kind, K::SizeDiffers);
+    assert_eq!(findings[1].found, Some("3 bytes in /a, 5 bytes in /b".into()));
 }
