@@ -27,7 +27,7 @@ struct Options {
     #[arg(long, value_delimiter = ',', default_values_t = [300, 1_000, 10_000, 40_000, 100_000])]
     files: Vec<usize>,
     /// Most files for the Python client
-    #[arg(long, default_value_t = 300)]
+    #[arg(long, default_value_t = 1_000)]
     python_files: usize,
     /// A Python with ONE-api
     #[arg(long, env = "ONE_PYTHON")]

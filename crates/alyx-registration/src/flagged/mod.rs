@@ -57,11 +57,11 @@ pub struct Registered {
     pub bytes: u64,
     /// The other files of the folder.
     pub left_out: LeftOutSummary,
-    /// What it lacks; `None` with [`OnLeftOut::Ignore`].
+    /// What it lacks; `None` with [`OnLeftOut::Ignore`](crate::OnLeftOut::Ignore).
     pub gap: Option<Gap>,
-    /// Kinds of files that no dataset type takes; none with [`OnLeftOut::Ignore`].
+    /// Kinds of files that no dataset type takes; none with [`OnLeftOut::Ignore`](crate::OnLeftOut::Ignore).
     pub untyped: Vec<Untyped>,
-    /// Datasets that cannot be registered, one line each; only with [`OnRefused::Finish`].
+    /// Datasets that cannot be registered, one line each; only with [`OnRefused::Finish`](crate::OnRefused::Finish).
     pub refused: Vec<String>,
     /// Entries of the flag that match no dataset of the session.
     pub unmatched: Vec<String>,
