@@ -299,7 +299,7 @@ fn dumps(command: &mut Command, wait: impl FnOnce()) -> bool {
     };
     // If the limit cannot be raised, it applies.
     let _ = tool("prlimit", &["--core=unlimited", "--pid", &pid]);
-    assert!(tool("kill", &["-QUIT", &pid]));
+    assert!(tool("kill", &["-ABRT", &pid]));
     child.wait().unwrap().core_dumped()
 }
 

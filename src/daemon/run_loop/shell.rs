@@ -21,6 +21,7 @@ use crate::daemon::run_loop::late_look::{Look, LookContext};
 use crate::daemon::run_loop::watcher_handle::WatcherHandle;
 use crate::daemon::run_loop::worker;
 use crate::daemon::tree::root::FolderStamp;
+use crate::daemon::tree::root_locks::RootLocks;
 use crate::daemon::watch::RootOptions;
 use alyx_client::NextStep;
 use alyx_registration::{DiskSteps, FlaggedOptions, MissingName, Progress, RunContext, StatRate};
@@ -154,11 +155,11 @@ impl Shell {
                 continue;
             }
             let (client, flagged) = (client.clone(), config.options.flagged.clone());
-            let (locks, shutdown) = (Arc::clone(&config.options.locks), self.shutdown.clone());
+            let (locks, shutdown) = (Arc::downgrade(&config.options.locks), self.shutdown.clone());
             // On a task of its own: a dead share must not hold up the others.
             self.tasks.spawn(async move {
                 let finish = async {
-                    locks.locked(&root).await;
+                    let Some(_locks) = RootLocks::locked(&locks, &root).await else { return };
                     client.finish_last_looks(&flagged, |flag| flag.starts_with(&root)).await;
                 };
                 tokio::select! {
@@ -253,10 +254,13 @@ impl Shell {
             folders: Arc::clone(&self.folders),
             roots: config.options.roots.iter().map(RootOptions::absolute_path).collect(),
         };
-        let locks = Arc::clone(&config.options.locks);
+        let locks = Arc::downgrade(&config.options.locks);
         self.tasks.spawn(async move {
             let ended = async {
-                locks.locked(&look.row.folder).await;
+                // A look that a reload has overtaken is made by the new configuration.
+                let Some(_locks) = RootLocks::locked(&locks, &look.row.folder).await else {
+                    return std::future::pending().await;
+                };
                 context.look(look.clone()).await
             };
             tokio::select! {
@@ -266,7 +270,6 @@ impl Shell {
                     drop(results.send(Completed { generation, result }));
                 }
             }
-            drop(locks);
         });
     }
 

@@ -45,7 +45,7 @@ impl WatcherHandle {
         let (rescan, rescans) = mpsc::unbounded_channel();
         let stop = shutdown.child_token();
         let (roots, watch, stopped) = (options.roots.clone(), options.watch.clone(), stop.clone());
-        let disks = Disks { steps: Arc::clone(steps), locks: Arc::clone(&options.locks) };
+        let disks = Disks { steps: Arc::clone(steps), locks: Some(Arc::downgrade(&options.locks)) };
         let task = tokio::spawn(async move {
             // Its watches count towards the kernel's limit.
             if let Some(earlier) = earlier {

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::channel;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
@@ -78,7 +79,24 @@ impl RootLocks {
         if self.is_locked(root) {
             return Ok(());
         }
-        let claim = claim(root)?;
+        self.lock_claimed(root, claim(root)?)
+    }
+
+    /// As [`lock`](Self::lock), for a configuration that a reload may replace: while the disk of the root hangs, the locks
+    /// of the other roots are not kept. `None`: another configuration is in use.
+    ///
+    /// # Errors
+    /// Those of [`RootLock::acquire`].
+    pub fn lock_in_use(locks: &Weak<Self>, root: &Path) -> Option<Result<(), LockError>> {
+        if locks.upgrade()?.is_locked(root) {
+            return Some(Ok(()));
+        }
+        let claim = claim(root);
+        let locks = locks.upgrade()?;
+        Some(claim.and_then(|claim| locks.lock_claimed(root, claim)))
+    }
+
+    fn lock_claimed(&self, root: &Path, claim: Claim) -> Result<(), LockError> {
         let mut result = Ok(());
         // One at a time, so that roots of this process that contain one another are not taken for another registrar's.
         self.held.send_modify(|held| {
@@ -95,11 +113,12 @@ impl RootLocks {
         self.held.borrow().roots.iter().any(|root| path.starts_with(root))
     }
 
-    /// Waits until the data root that contains a path is locked.
-    pub async fn locked(&self, path: &Path) {
+    /// Waits until the data root that contains a path is locked. `None`: a reload has replaced the configuration.
+    pub async fn locked(locks: &Weak<Self>, path: &Path) -> Option<Arc<Self>> {
         let contains = |held: &Held| held.roots.iter().any(|root| path.starts_with(root));
-        // The sender lives as long as `self`.
-        let _ = self.held.subscribe().wait_for(contains).await;
+        let mut held = locks.upgrade()?.held.subscribe();
+        held.wait_for(contains).await.ok()?;
+        locks.upgrade()
     }
 
     /// What is locked now.
@@ -145,18 +164,26 @@ mod tests {
         std::fs::create_dir(&state).unwrap();
         std::fs::create_dir_all(root.join("lab")).unwrap();
         let folders = LockFolders::of(Some(&state));
-        let locks = RootLocks::acquire([], &Held::default(), &folders, NEVER).unwrap();
+        let locks = Arc::new(RootLocks::acquire([], &Held::default(), &folders, NEVER).unwrap());
+        let in_use = Arc::downgrade(&locks);
         let theirs = RootLock::acquire(&root.join("lab"), &folders).unwrap();
         assert!(matches!(locks.lock(&root), Err(LockError::Taken { .. })) && !locks.is_locked(&root));
         drop(theirs);
         let session = root.join("lab/Subjects/KS014/2024-05-01/001");
         let lock = async { locks.lock(&root).unwrap() };
-        tokio::join!(biased; locks.locked(&session), lock);
+        tokio::join!(biased; RootLocks::locked(&in_use, &session), lock);
         assert!(locks.is_locked(&session) && !locks.is_locked(folder.path()));
         // One inside it is no other registrar's, whichever comes first.
         locks.lock(&root.join("lab")).unwrap();
         locks.lock(folder.path()).unwrap();
         assert!(RootLock::acquire(&root, &folders).is_err());
+        // What waits for a root that never answers keeps no lock of a configuration that was replaced.
+        let elsewhere = folder.path().with_file_name("elsewhere");
+        let waits = RootLocks::locked(&in_use, &elsewhere);
+        let replace = async { drop(locks) };
+        let (waited, ()) = tokio::join!(biased; waits, replace);
+        assert!(waited.is_none() && RootLocks::lock_in_use(&in_use, &root).is_none());
+        RootLock::acquire(&root, &folders).unwrap();
     }
 
     #[test]

@@ -18,8 +18,8 @@ mod tests;
 mod watch_set;
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::mpsc::Sender;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
@@ -68,8 +68,8 @@ pub(crate) async fn resume_watch(
 pub(crate) struct Disks {
     /// The calls to the file system that have not returned yet.
     pub(crate) steps: Arc<DiskSteps>,
-    /// A root is watched once it is locked.
-    pub(crate) locks: Arc<RootLocks>,
+    /// A root is watched once it is locked. `None`: without a lock.
+    pub(crate) locks: Option<Weak<RootLocks>>,
 }
 
 /// How long the thread of a root may take to stop.

@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::daemon::tree::layout::{Check, Layout};
 use crate::daemon::tree::root::{FolderIdentity, is_read_only};
+use crate::daemon::tree::root_locks::RootLocks;
 use crate::daemon::tree::scan::{Scan, ScanProblem, Scanner};
 use crate::daemon::watch::Disks;
 use crate::daemon::watch::emitter::EventEmitter;
@@ -332,9 +333,12 @@ impl RootWatch {
 
     /// Locks the root, unless it is locked. Nothing in it is looked at before, and if its disk hangs this does too.
     fn lock(&mut self) -> bool {
-        match self.disks.locks.lock(&self.root_folder()) {
-            Ok(()) => true,
-            Err(error) => {
+        let Some(locks) = &self.disks.locks else { return true };
+        match RootLocks::lock_in_use(locks, &self.root_folder()) {
+            Some(Ok(())) => true,
+            // A reload has replaced the configuration: this watch ends.
+            None => false,
+            Some(Err(error)) => {
                 let root = self.root.path.clone();
                 self.emitter.root_unavailable(WatchProblem::NotLocked { root, error });
                 false
