@@ -46,7 +46,9 @@ impl Remembered {
     pub(super) fn open_or_create(config: &Config) -> Self {
         use std::os::unix::fs::MetadataExt;
         let user = rustix::process::geteuid().as_raw();
-        if std::fs::metadata(&config.state_dir).is_ok_and(|folder| folder.uid() == user) {
+        let is_own = std::fs::metadata(&config.state_dir).is_ok_and(|folder| folder.uid() == user);
+        // One that exists may be in use by a daemon, which alone replaces it.
+        if is_own && matches!(Ledger::check(&config.state_dir), Ok(None)) {
             drop(Ledger::open(&config.state_dir));
         }
         Self::open(config, Access::Change)

@@ -130,7 +130,7 @@ impl DaemonStatus {
 pub struct ObstacleStatus {
     /// The data root, as the configuration names it.
     pub root: String,
-    /// When it was first seen; `None`: without a daemon, nobody knows.
+    /// When it was first seen; `None`: not known without a daemon.
     pub since: Option<Timestamp>,
     /// What it is and what to do.
     pub text: String,

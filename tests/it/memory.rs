@@ -280,6 +280,18 @@ async fn scan_writes_to_the_ledger_and_makes_none_in_the_state_folder_of_another
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn scan_leaves_a_damaged_ledger_to_the_daemon() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let config = configuration(&alyx, &rig, "");
+    let state = rig.beside("etc/state");
+    std::fs::create_dir_all(&state).unwrap();
+    std::fs::write(state.join(FILE_NAME), "no database").unwrap();
+    rig.session("cortexlab", "KS014").file("alf/spikes.times.npy", "abc").flag();
+    assert_eq!(run_command(&["scan"], &config).0, 0);
+    assert!(std::fs::read(state.join(FILE_NAME)).unwrap() == b"no database", "a daemon may be using it");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_dry_run_reads_the_ledger_without_a_complaint_and_leaves_it_as_it_is() {
     let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
     let config = configuration(&alyx, &rig, "");

@@ -1,4 +1,4 @@
-//! Opening of files that somebody else may have replaced: nothing but a regular file is read.
+//! Opening of files that another user may have replaced: only regular files are read.
 
 #![expect(clippy::disallowed_methods, reason = "works on the disk")]
 

@@ -2,10 +2,12 @@
 
 #![expect(clippy::disallowed_methods, reason = "reads the clock")]
 
+mod flags;
 mod position;
 mod report;
 mod scope;
 mod tally;
+mod targets;
 
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
@@ -16,13 +18,13 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use jiff::civil::Date;
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
-use crate::cli::args::{AuditArgs, absolute};
+use crate::cli::args::AuditArgs;
+use crate::cli::audit::flags::{Flag, create, wanted};
 use crate::cli::audit::position::{Position, PositionFile};
-use crate::cli::audit::scope::{Scope, SubjectScope, Target, is_path};
+use crate::cli::audit::scope::{Scope, SubjectScope, Task};
+use crate::cli::audit::targets::targets;
 use crate::cli::exit::Exit;
-use crate::cli::output::terminal::{Terminal, TerminalError};
 use crate::cli::output::{Failure, exit_of, progress, say};
 use crate::cli::scan::scan_roots::{ScannedRoots, scan_roots};
 use crate::cli::service::wiring;
@@ -34,10 +36,7 @@ use crate::json::error_report::{CommandKind, ErrorReport};
 use alf::SessionPath;
 use alyx_client::NextStep;
 use alyx_registration::flag::FlagFile;
-use alyx_registration::{
-    AuditRoots, AuditRules, Error, FlagNeed, FlaggedOptions, RegistrationClient, SessionAudit, SessionPair,
-    SessionReference,
-};
+use alyx_registration::{AuditRoots, AuditRules, Error, FlaggedOptions, RegistrationClient, SessionAudit};
 
 /// The least number of sessions that are compared at the same time: most of their time is Alyx's.
 const MIN_AT_ONCE: usize = 4;
@@ -145,22 +144,6 @@ impl State {
     fn shown(&self) -> &str {
         if self.position.session.is_empty() { "no session" } else { &self.position.session }
     }
-}
-
-/// A flag that would complete a session.
-struct Flag {
-    path: PathBuf,
-    need: FlagNeed,
-    task: Task,
-}
-
-/// One session to compare.
-#[derive(Clone)]
-struct Task {
-    subject: String,
-    pair: SessionPair,
-    /// Whether the next one has another name: an audit is resumed between names only.
-    is_last_of_name: bool,
 }
 
 impl<'a> Audit<'a> {
@@ -505,95 +488,6 @@ fn expectation(subjects: usize, sessions: usize, per_minute: u32) -> String {
         count(subjects as u64, "subject"),
         count(requests, "request"),
     )
-}
-
-/// What the arguments name.
-async fn targets(
-    args: &AuditArgs,
-    config: &Config,
-    client: &RegistrationClient,
-    folders: &[SessionPath],
-) -> Result<Vec<Target>, Failure> {
-    let here = std::env::current_dir()
-        .map_err(|error| Failure::new(Exit::Io, format!("the working folder cannot be found: {error}")))?;
-    let mut targets = Vec::new();
-    for word in &args.targets {
-        let eid = if word.contains("://") {
-            match SessionReference::parse(word)? {
-                SessionReference::Eid(eid) => Some(eid),
-                SessionReference::Folder(_) => None,
-            }
-        } else {
-            Uuid::try_parse(word).ok()
-        };
-        if let Some(eid) = eid {
-            let record = client.alyx().session_without_datasets(&eid.to_string()).await?;
-            targets.push(Target::Eid { eid: eid.to_string(), subject: record.subject });
-            continue;
-        }
-        if !is_path(word) {
-            targets.push(Target::Subject(word.clone()));
-            continue;
-        }
-        let folder = absolute(Path::new(word), &here);
-        let is_in_root = |folder: &Path| config.data_roots.iter().any(|root| folder.starts_with(&root.path));
-        let is_above_root = config.data_roots.iter().any(|root| root.path.starts_with(&folder));
-        let holds_sessions = folders.iter().any(|session| session.folder().starts_with(&folder));
-        match SessionPath::parse(Path::new(word)) {
-            Ok(session) if is_in_root(&folder) || !Path::new(word).is_absolute() => {
-                targets.push(Target::Session(session));
-            }
-            _ if holds_sessions => targets.push(Target::Folder(folder)),
-            _ if is_in_root(&folder) || is_above_root => {
-                let text = format!(
-                    "there is no session in {folder:?}; name a data root, the folder of a subject, or a session"
-                );
-                return Err(Failure::new(Exit::Incomplete, text));
-            }
-            _ => {
-                let text = format!(
-                    "{folder:?} is in no data root; add --data-root with the folder that holds the subjects"
-                );
-                return Err(Failure::new(Exit::Incomplete, text));
-            }
-        }
-    }
-    Ok(targets)
-}
-
-/// The flags that are to be put, after a question.
-async fn wanted(flags: Vec<Flag>, args: &AuditArgs) -> Result<Vec<Flag>, Failure> {
-    if flags.is_empty() || args.yes {
-        return Ok(flags);
-    }
-    let mut terminal = Terminal::new().map_err(|error| Failure::new(Exit::Io, error))?;
-    for flag in &flags {
-        terminal.print(&format!("  {}", alyx_client::text::printable(&flag.path.to_string_lossy())));
-    }
-    let flags_to_put = count(flags.len() as u64, "flag");
-    match terminal.ask(&format!("Put {flags_to_put}, so that what Alyx lacks is registered? [y/N]")).await {
-        Ok(answer) if matches!(answer.to_lowercase().as_str(), "y" | "yes") => Ok(flags),
-        Ok(_) => Ok(Vec::new()),
-        Err(TerminalError::Stopped) => Err(Failure::interrupted()),
-        Err(error) => Err(Failure::new(Exit::Io, error)),
-    }
-}
-
-/// Puts a flag where there is none. `false`: there is one.
-async fn create(flag: PathBuf, content: String) -> Result<bool, ErrorReport> {
-    let path = flag.clone();
-    let created = tokio::task::spawn_blocking(move || FlagFile::create(&path, content.as_bytes())).await;
-    let created = created.unwrap_or_else(|error| Err(std::io::Error::other(error)));
-    created.map_err(|error| {
-        let report = ErrorReport::command(
-            CommandKind::Disk,
-            format!(
-                "the flag {flag:?} cannot be put ({error}); let the user who runs this write in its folder"
-            ),
-        );
-        tracing::error!("{}", report.message);
-        report.at(&flag)
-    })
 }
 
 #[cfg(test)]

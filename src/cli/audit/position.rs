@@ -103,7 +103,7 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Replaces a file or link, so that it is always complete. The new file has a name that nobody can know before. Blocks.
+/// Replaces a file or link, so that it is always complete. The name of the new file cannot be guessed. Blocks.
 fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let folder = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
     let mut new = tempfile::Builder::new().prefix(".audit.").tempfile_in(folder)?;

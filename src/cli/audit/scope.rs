@@ -133,6 +133,15 @@ pub(super) fn is_path(word: &str) -> bool {
         || matches!(Path::new(word).components().next(), Some(first) if first.as_os_str() == "." || first.as_os_str() == "..")
 }
 
+/// One session to compare.
+#[derive(Clone)]
+pub(super) struct Task {
+    pub(super) subject: String,
+    pub(super) pair: SessionPair,
+    /// Whether the next one has another name: an audit is resumed between names only.
+    pub(super) is_last_of_name: bool,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -38,7 +38,7 @@ pub(crate) struct EndedLook {
 /// How a look ended.
 #[derive(Debug)]
 pub(crate) enum LookResult {
-    /// A session of its data root began.
+    /// A session of its data root began, or a reload replaced the configuration before the root was locked.
     Stopped,
     /// The ledger no longer has it.
     Unknown,

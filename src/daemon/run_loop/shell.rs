@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -17,7 +17,7 @@ use crate::daemon::queue::folder_locks::FolderLocks;
 use crate::daemon::run_loop::credentials::{CredentialCheck, CredentialSource};
 use crate::daemon::run_loop::dispatcher::events::{Completed, Effect, Notification, Query, TaskResult};
 use crate::daemon::run_loop::dispatcher::{CONFIGURATION, Config, Restored, STALE_REPORTED};
-use crate::daemon::run_loop::late_look::{Look, LookContext};
+use crate::daemon::run_loop::late_look::{EndedLook, Look, LookContext, LookResult};
 use crate::daemon::run_loop::watcher_handle::WatcherHandle;
 use crate::daemon::run_loop::worker;
 use crate::daemon::tree::root::FolderStamp;
@@ -44,8 +44,8 @@ pub(crate) struct Shell {
     /// The senders for answers, by request number.
     answers: HashMap<u64, oneshot::Sender<Answer>>,
     requests: u64,
-    /// The data roots whose last looks are finished, or will be.
-    last_looks: BTreeSet<PathBuf>,
+    /// The data roots whose last looks are finished, or are being finished.
+    last_looks: Arc<Mutex<BTreeSet<PathBuf>>>,
     shutdown: CancellationToken,
 }
 
@@ -88,7 +88,7 @@ impl Shell {
             results,
             answers: HashMap::new(),
             requests: 0,
-            last_looks: BTreeSet::new(),
+            last_looks: Arc::default(),
             shutdown,
         };
         (shell, receiver)
@@ -151,15 +151,17 @@ impl Shell {
         let progress = Arc::new(Progress::with_steps(Arc::clone(&self.steps)));
         let client = config.client.in_context(RunContext { progress, ..config.client.context().clone() });
         for root in config.options.roots.iter().map(RootOptions::absolute_path) {
-            if !self.last_looks.insert(root.clone()) {
-                continue;
-            }
+            let begun = Arc::clone(&self.last_looks);
             let (client, flagged) = (client.clone(), config.options.flagged.clone());
             let (locks, shutdown) = (Arc::downgrade(&config.options.locks), self.shutdown.clone());
             // On a task of its own: a dead share must not hold up the others.
             self.tasks.spawn(async move {
                 let finish = async {
+                    // After a reload, the next configuration waits for the root.
                     let Some(_locks) = RootLocks::locked(&locks, &root).await else { return };
+                    if !begun.lock().unwrap_or_else(PoisonError::into_inner).insert(root.clone()) {
+                        return;
+                    }
                     client.finish_last_looks(&flagged, |flag| flag.starts_with(&root)).await;
                 };
                 tokio::select! {
@@ -257,11 +259,14 @@ impl Shell {
         let locks = Arc::downgrade(&config.options.locks);
         self.tasks.spawn(async move {
             let ended = async {
-                // A look that a reload has overtaken is made by the new configuration.
-                let Some(_locks) = RootLocks::locked(&locks, &look.row.folder).await else {
-                    return std::future::pending().await;
-                };
-                context.look(look.clone()).await
+                match RootLocks::locked(&locks, &look.row.folder).await {
+                    Some(_locks) => context.look(look.clone()).await,
+                    None => EndedLook {
+                        row: look.row.clone(),
+                        is_last: look.is_last,
+                        result: LookResult::Stopped,
+                    },
+                }
             };
             tokio::select! {
                 () = shutdown.cancelled() => look.stop.cancel(),

@@ -18,7 +18,7 @@ const FORWARDING_FILES: [&str; 20] = [
     "crates/alyx-client/src/error.rs",
     "crates/alyx-registration/src/error/mod.rs",
     "crates/alyx-registration/src/hashing/lanes.rs",
-    "src/cli/audit/mod.rs",
+    "src/cli/audit/flags.rs",
     "src/cli/audit/report.rs",
     "src/cli/output.rs",
     "src/cli/practice/sandbox.rs",

@@ -2,7 +2,7 @@
 //!
 //! Linux counts for how long some program waited for the disk or a processor (pressure stall information, PSI), and this
 //! program counts like any other. So only what is counted in short pauses, in which it neither reads nor hashes, says that
-//! others wait. There is no pause while nobody waits at all. Where the kernel does not count, only the time of the own reads
+//! others wait. There is no pause while no program waits at all. Where the kernel does not count, only the time of the own reads
 //! tells: the disk is busy if they take several times as long as at best.
 
 use std::time::{Duration, Instant};
@@ -29,7 +29,7 @@ const CALM: f64 = 0.05;
 /// How many times longer reads take than at best, for less to be read, and for more.
 const SLOW: f64 = 4.0;
 const FAST: f64 = 2.0;
-/// Where others wait, this part is read each second of what was; where nobody does, so much more with each look.
+/// While others wait, each look divides the limit by this number; while none does, each look multiplies it by the next.
 const DECREASE: u64 = 4;
 const INCREASE: f64 = 1.25;
 /// No disk and no processor is faster: the end of the limit.
@@ -366,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn while_nobody_waits_there_is_no_pause() {
+    fn while_no_program_waits_there_is_no_pause() {
         let mut world = World::new();
         world.own = [0.0; 2];
         world.read(60 * SECOND);

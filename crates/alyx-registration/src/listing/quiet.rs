@@ -210,7 +210,7 @@ mod tests {
         said_if_set(looks, is_remote, 0)
     }
 
-    /// The same, by a wall clock that was set forward or back by so many seconds after the files were written.
+    /// The same, by a wall clock that was set forward or back by this many seconds after the files were written.
     fn said_if_set(looks: &[Look<'_>], is_remote: bool, forward: i64) -> String {
         let (start, wall) = (Instant::now(), SystemTime::UNIX_EPOCH + 1_000_000 * SECOND);
         let all = SessionLooks::default();
