@@ -13,7 +13,7 @@ use crate::records::measurements::{
 use crate::records::page::RecordMark;
 use crate::records::repository::{LabRecord, RepositoryRecord};
 use crate::records::{
-    BriefSession, CheckProtectedRequest, DataFormatRecord, DatasetRecord, DatasetTypeRecord,
+    BriefSession, CheckProtectedRequest, DataFormatRecord, DatasetRecord, DatasetTypeRecord, FileRecord,
     RegisterFileRequest, RegisteredFileRecord, SessionRecord, SessionRequest, SessionSummary,
 };
 use crate::transport::call::{Call, MAX_SESSION, RequestSlot, segment};
@@ -210,6 +210,24 @@ impl Client {
     /// Those of any request.
     pub async fn update_file_record(&self, id: &str, exists: bool) -> Result<(), Error> {
         let request = serde_json::json!({"exists": exists});
+        let path = format!("/files/{}", segment(id));
+        self.write::<Value>(Method::PATCH, &path, &request, Idempotency::Idempotent).await.map(drop)
+    }
+
+    /// A file record with its `json`, which the records in a dataset do not have.
+    ///
+    /// # Errors
+    /// Those of any request.
+    pub async fn file_record(&self, id: &str) -> Result<FileRecord, Error> {
+        self.get(&format!("/files/{}", segment(id))).await
+    }
+
+    /// Replaces the `json` of a file record as a whole. Changes nothing else.
+    ///
+    /// # Errors
+    /// Those of any request.
+    pub async fn replace_file_record_json(&self, id: &str, json: &Value) -> Result<(), Error> {
+        let request = serde_json::json!({"json": json});
         let path = format!("/files/{}", segment(id));
         self.write::<Value>(Method::PATCH, &path, &request, Idempotency::Idempotent).await.map(drop)
     }

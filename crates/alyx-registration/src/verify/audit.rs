@@ -18,6 +18,7 @@ use crate::verify::held::{HeldDataset, Here, Place};
 use crate::verify::look::DiskLook;
 use crate::verify::roots::AuditRoots;
 use crate::verify::sessions::SessionPair;
+use crate::verify::sums::HeldSums;
 use crate::verify::totals::AuditTotals;
 use alf::SessionPath;
 use alyx_client::{DatasetRecord, SessionSearch, SessionSummary};
@@ -38,6 +39,8 @@ pub struct AuditRules<'a> {
     pub hangs_after: Duration,
     /// Whether a session without a folder is a finding: not if a part of the roots could not be listed.
     pub has_all_folders: bool,
+    /// Whether the sums of the datasets are wanted.
+    pub sums: bool,
 }
 
 /// What an audit says of a session.
@@ -52,6 +55,8 @@ pub struct SessionAudit {
     pub flag: Option<(PathBuf, FlagNeed)>,
     /// It has no such flag yet only because its files changed within the last hour.
     pub is_recent: bool,
+    /// The sums that Alyx holds of its datasets here, if they are wanted.
+    pub sums: HeldSums,
     /// What a flag would select from, unless it has one already.
     unflagged: Option<Unflagged>,
     /// It changed with each look; only what all looks agree on is reported.
@@ -86,7 +91,7 @@ struct OtherRepository {
 }
 
 impl AuditRules<'_> {
-    fn disk<'a>(&self, client: &'a RegistrationClient) -> DiskLook<'a> {
+    pub(crate) fn disk<'a>(&self, client: &'a RegistrationClient) -> DiskLook<'a> {
         DiskLook { client, hangs_after: self.hangs_after }
     }
 }
@@ -120,7 +125,7 @@ impl RegistrationClient {
     /// let pairs = client.sessions_to_audit("KS014", &[SessionPath::parse(&folder)?]).await?;
     /// let (flagged, roots) = (FlaggedOptions::default(), AuditRoots::load([root.as_path()]));
     /// let hangs_after = std::time::Duration::from_secs(60);
-    /// let rules = AuditRules { flagged: &flagged, roots: &roots, hangs_after, has_all_folders: true };
+    /// let rules = AuditRules { flagged: &flagged, roots: &roots, hangs_after, has_all_folders: true, sums: false };
     /// let audit = client.audit_session(&pairs[0], &rules).await?;
     /// assert_eq!(audit.findings[0].kind, FindingKind::FolderWithoutSession);
     /// # Ok(()) }
@@ -221,21 +226,29 @@ impl RegistrationClient {
             flags.push((folder, own));
         }
         let (mut copies, mut others) = self.copies(pair, rules).await?;
+        let mut looked = SessionAudit::default();
         for eid in &pair.eids {
             let take = |record: DatasetRecord| {
                 for copies in &mut copies {
-                    copies.held.push(HeldDataset::of(&record, &copies.here, &copies.relative));
+                    let held = HeldDataset::of(&record, &copies.here, &copies.relative);
+                    if rules.sums && held.place == Place::Here {
+                        let folder = copies.relative.first().unwrap_or(&pair.name);
+                        looked.sums.add(&record, &copies.here, folder);
+                    }
+                    copies.held.push(held);
                 }
                 for other in &mut others {
                     let held = HeldDataset::of(&record, &other.here, &[]);
                     if held.place == Place::Here {
+                        if rules.sums {
+                            looked.sums.add(&record, &other.here, &pair.name);
+                        }
                         other.paths.insert(held.path);
                     }
                 }
             };
             self.alyx().for_each_dataset_of_session(eid, take).await?;
         }
-        let mut looked = SessionAudit::default();
         let (mut there, mut files, mut is_recent) = (Vec::new(), BTreeSet::new(), false);
         let mut selected: HashSet<String> = HashSet::new();
         for copies in copies {
@@ -411,6 +424,9 @@ impl RegistrationClient {
             let take = |record: DatasetRecord| {
                 let held = HeldDataset::of(&record, &here, &[]);
                 if held.place == Place::Here {
+                    if rules.sums {
+                        audit.sums.add(&record, &here, &pair.name);
+                    }
                     paths.insert(held.path);
                 }
             };

@@ -35,7 +35,7 @@ impl Here {
         self.names.first().filter(|_| self.names.len() == 1 && !self.servers).map(String::as_str)
     }
 
-    fn is_here(&self, copy: &FileRecord) -> bool {
+    pub(crate) fn is_here(&self, copy: &FileRecord) -> bool {
         let is_named = copy.data_repository.as_ref().is_some_and(|name| self.names.contains(name));
         is_named || self.servers && copy.data_url.is_some()
     }

@@ -1,5 +1,5 @@
-//! Still true years later: compares what Alyx holds with what is on disk. Read-only, except for flags that a person
-//! asks for.
+//! Still true years later: compares what Alyx holds with what is on disk. Read-only, except for flags and marks that a
+//! person asks for.
 
 pub(crate) mod audit;
 pub(crate) mod compare;
@@ -8,6 +8,8 @@ pub(crate) mod finding;
 pub(crate) mod flag_need;
 pub(crate) mod held;
 pub(crate) mod look;
+pub(crate) mod marks;
 pub(crate) mod roots;
 pub(crate) mod sessions;
+pub(crate) mod sums;
 pub(crate) mod totals;
