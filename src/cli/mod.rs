@@ -5,7 +5,9 @@ mod audit;
 pub mod exit;
 mod loadable;
 pub mod logging;
+mod marks;
 mod monitor;
+mod new_file;
 mod output;
 #[cfg(feature = "sandbox")]
 mod practice;
@@ -55,6 +57,7 @@ pub fn main() -> ExitCode {
             Command::Check(args) => setup::check::check(&args).await,
             Command::Scan(args) if args.orphans => scan::orphans::orphans(&args).await,
             Command::Scan(args) => scan::scan(&args).await,
+            Command::Audit(args) if args.unmark.is_some() => audit::unmark(&args).await,
             Command::Audit(args) => audit::audit(&args).await,
             Command::CreateSession(args) => verbs::create_session(&args).await,
             Command::CreateSessions(args) => verbs::create_sessions(&args).await,

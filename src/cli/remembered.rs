@@ -17,6 +17,32 @@ use alf::SessionPath;
 use alyx_registration::flagged::Registered;
 use alyx_registration::{AcceptedGaps, Error, Gap, LookPlan, RunContext, Untyped};
 
+/// Creates a ledger in a state folder that belongs to this user. Blocks.
+fn create_if_own(config: &Config) {
+    use std::os::unix::fs::MetadataExt;
+    let user = rustix::process::geteuid().as_raw();
+    let is_own = std::fs::metadata(&config.state_dir).is_ok_and(|folder| folder.uid() == user);
+    // One that exists may be in use by a daemon, which alone replaces it.
+    if is_own && matches!(Ledger::check(&config.state_dir), Ok(None)) {
+        drop(Ledger::open(&config.state_dir));
+    }
+}
+
+/// The ledger of a configuration, to be changed; created in a state folder that belongs to this user. Blocks.
+///
+/// # Errors
+/// Why it cannot be used, and what to do.
+pub(super) fn own_ledger(config: &Config) -> Result<Ledger, String> {
+    create_if_own(config);
+    let ledger = Ledger::open_existing(&config.state_dir, Access::Change)?;
+    ledger.ok_or_else(|| {
+        format!(
+            "there is no ledger in the state folder {:?}; start the daemon once, or run this as the service user",
+            config.state_dir
+        )
+    })
+}
+
 /// What is known of gaps, and where it is remembered.
 pub(super) struct Remembered {
     book: Mutex<GapBook>,
@@ -44,13 +70,7 @@ impl Remembered {
 
     /// As [`open`](Self::open) to change it, but creates a ledger in a state folder that belongs to this user.
     pub(super) fn open_or_create(config: &Config) -> Self {
-        use std::os::unix::fs::MetadataExt;
-        let user = rustix::process::geteuid().as_raw();
-        let is_own = std::fs::metadata(&config.state_dir).is_ok_and(|folder| folder.uid() == user);
-        // One that exists may be in use by a daemon, which alone replaces it.
-        if is_own && matches!(Ledger::check(&config.state_dir), Ok(None)) {
-            drop(Ledger::open(&config.state_dir));
-        }
+        create_if_own(config);
         Self::open(config, Access::Change)
     }
 

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::{Deserialize, Serialize};
 
-use crate::ledger::{Ledger, checksums, path, to_i64};
+use crate::ledger::{Ledger, checksums, path, sightings, to_i64};
 use alyx_registration::{Gap, LeftOut};
 
 /// How long an outcome is kept.
@@ -276,8 +276,9 @@ impl Ledger {
             let outcomes = transaction.execute("DELETE FROM outcome WHERE session = ?1", [session])?;
             let gaps = transaction.execute("DELETE FROM gap WHERE session = ?1", [session])?;
             let looks = transaction.execute("DELETE FROM look WHERE session = ?1", [session])?;
+            let sightings = transaction.execute("DELETE FROM sighting WHERE session = ?1", [session])?;
             transaction.commit()?;
-            Ok(waiting + outcomes + gaps + looks)
+            Ok(waiting + outcomes + gaps + looks + sightings)
         })
     }
 
@@ -327,6 +328,8 @@ impl Ledger {
                 "DELETE FROM look WHERE due < (SELECT due FROM look ORDER BY due DESC LIMIT 1 OFFSET ?1)",
                 [MAX_LOOKS],
             )?;
+            // A year between two audits is usual.
+            sightings::prune(&transaction, now)?;
             // Version 0.1.0 remembered creations without an answer.
             transaction.execute("DELETE FROM fact WHERE name LIKE 'creating %'", [])?;
             // Its users are known by then, or never will be.

@@ -12,7 +12,7 @@ use crate::ledger::{BUSY, Connection, Open, OpenFlags};
 /// One step per version. A released step never changes; add a new one.
 ///
 /// Times are milliseconds since 1970, except a file's own, which are nanoseconds. Paths are bytes.
-pub(super) const MIGRATIONS: [&str; 6] = [
+pub(super) const MIGRATIONS: [&str; 7] = [
     "
     CREATE TABLE waiting (
         flag BLOB PRIMARY KEY,
@@ -109,6 +109,20 @@ pub(super) const MIGRATIONS: [&str; 6] = [
 ",
     "ALTER TABLE outcome ADD COLUMN described TEXT;",
     "ALTER TABLE outcome ADD COLUMN command TEXT;",
+    // When a difference was first seen, and on which disk: only what is seen twice is marked on Alyx.
+    "
+    CREATE TABLE sighting (
+        eid TEXT NOT NULL,
+        repository TEXT NOT NULL,
+        path TEXT NOT NULL,
+        mark TEXT NOT NULL,
+        session TEXT NOT NULL,
+        evidence TEXT NOT NULL,
+        first INTEGER NOT NULL,
+        last INTEGER NOT NULL,
+        PRIMARY KEY (eid, repository, path, mark)
+    ) STRICT, WITHOUT ROWID;
+",
 ];
 
 /// The version that this program writes.

@@ -105,7 +105,7 @@ pub use crate::verify::finding::{Finding, FindingKind, Seen};
 pub use crate::verify::flag_need::FlagNeed;
 pub use crate::verify::marks::decision::{MARK_APART, MARKS_AT_ONCE, MarkDecision, Sighting, may_mark};
 pub use crate::verify::marks::evidence::{Evidence, MarkRoot};
-pub use crate::verify::marks::records::{MarkedRecord, RecordState};
+pub use crate::verify::marks::records::{MarkedRecord, RecordChange, RecordState};
 pub use crate::verify::marks::target::{Mark, MarkTarget, NotMarked};
 pub use crate::verify::roots::AuditRoots;
 pub use crate::verify::sessions::SessionPair;

@@ -13,9 +13,10 @@ Examples:
   alyx-registrar audit
   alyx-registrar audit KS014 --since 30d
   alyx-registrar audit /data/cortexlab/Subjects/KS014/2024-05-01/001 --json
+  alyx-registrar audit --sums /var/tmp/cortexlab.md5
 
 Without arguments, all sessions of the subjects in the data roots are compared: path, size and file record of each
-dataset. No file is read, and nothing is changed. docs/verify.md explains each finding.
+dataset. No file is read, and nothing is changed without --flag or --mark. docs/verify.md explains each finding.
 Exits with 0 if nothing differs, 1 if something does or could not be compared, 69 no connection, 77 login refused.";
 
 /// `audit`: compares Alyx with the disk.
@@ -49,6 +50,28 @@ pub struct AuditArgs {
     /// With --flag: ask nothing
     #[arg(long, requires = "flag")]
     pub yes: bool,
+
+    /// Say on Alyx, in the file records of this repository, that files are missing which two audits have missed, at least an
+    /// hour apart (`exists: false`)
+    #[arg(long, conflicts_with = "resume")]
+    pub mark: bool,
+
+    /// With --mark: up to N files, not only 20 and 1 % of those that are compared
+    #[arg(long, value_name = "N", requires = "mark", value_parser = clap::value_parser!(u64).range(1..=100_000))]
+    pub mark_many: Option<u64>,
+
+    /// With --mark: the new file that says how to undo it [default: marks-TIME.jsonl in the state folder]
+    #[arg(long, value_name = "FILE", requires = "mark")]
+    pub undo_list: Option<PathBuf>,
+
+    /// Undo the marks of an undo list, and compare nothing
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["targets", "since", "resume", "flag", "mark", "sums"])]
+    pub unmark: Option<PathBuf>,
+
+    /// Write the MD5 that Alyx holds of each file into a new FILE, for `md5sum -c` and `rclone checksum md5`, and into
+    /// FILE.hashdeep, for `hashdeep -a`
+    #[arg(long, value_name = "FILE", conflicts_with = "resume")]
+    pub sums: Option<PathBuf>,
 
     /// Print one JSON object per difference on standard output, and one with the totals
     #[arg(long)]

@@ -1,4 +1,5 @@
-//! `audit`: compares what Alyx holds with what is on disk. Read-only, except for the flags of `--flag`.
+//! `audit`: compares what Alyx holds with what is on disk. Read-only, except for the flags of `--flag` and the marks of
+//! `--mark`.
 
 #![expect(clippy::disallowed_methods, reason = "reads the clock")]
 
@@ -6,6 +7,7 @@ mod flags;
 mod position;
 mod report;
 mod scope;
+mod sums;
 mod tally;
 mod targets;
 
@@ -23,8 +25,11 @@ use crate::cli::args::AuditArgs;
 use crate::cli::audit::flags::{Flag, create, wanted};
 use crate::cli::audit::position::{Position, PositionFile};
 use crate::cli::audit::scope::{Scope, SubjectScope, Task};
+use crate::cli::audit::sums::SumLists;
 use crate::cli::audit::targets::targets;
 use crate::cli::exit::Exit;
+use crate::cli::marks::report::Report;
+use crate::cli::marks::{MarkOptions, Marks, unmark::unmark as undo};
 use crate::cli::output::{Failure, exit_of, progress, say};
 use crate::cli::scan::scan_roots::{ScannedRoots, scan_roots};
 use crate::cli::service::wiring;
@@ -36,7 +41,9 @@ use crate::json::error_report::{CommandKind, ErrorReport};
 use alf::SessionPath;
 use alyx_client::NextStep;
 use alyx_registration::flag::FlagFile;
-use alyx_registration::{AuditRoots, AuditRules, Error, FlaggedOptions, RegistrationClient, SessionAudit};
+use alyx_registration::{
+    AuditRoots, AuditRules, Error, FlaggedOptions, HeldSums, Mark, RegistrationClient, SessionAudit,
+};
 
 /// The least number of sessions that are compared at the same time: most of their time is Alyx's.
 const MIN_AT_ONCE: usize = 4;
@@ -52,6 +59,28 @@ pub(crate) async fn audit(args: &AuditArgs) -> Exit {
     }
 }
 
+/// Undoes the marks of an earlier audit.
+pub(crate) async fn unmark(args: &AuditArgs) -> Exit {
+    let undone = async {
+        let config = wiring::configuration(&args.config())?;
+        let client = wiring::read_only_client(&config, wiring::credentials(&config)?)?;
+        let shutdown = CancellationToken::new();
+        signals::listen(shutdown.clone()).map_err(|error| Failure::no_signals(&error))?;
+        wiring::check_login(&client).await?;
+        let file = args.unmark.as_deref().unwrap_or(Path::new(""));
+        undo(file, &config, &client, &marks_report(args, &config), &shutdown).await
+    };
+    match undone.await {
+        Ok(exit) => exit,
+        Err(failure) => failure.end("audit", args.json),
+    }
+}
+
+fn marks_report(args: &AuditArgs, config: &Config) -> Report {
+    let zone = config.timezone.clone().unwrap_or_else(jiff::tz::TimeZone::system);
+    Report { command: "audit", json: args.json, zone }
+}
+
 async fn audit_with(args: &AuditArgs) -> Result<Exit, Failure> {
     if args.flag && !args.yes && !std::io::stdin().is_terminal() {
         let text = "--flag asks before it puts flags: run it on a terminal, or add --yes";
@@ -63,12 +92,14 @@ async fn audit_with(args: &AuditArgs) -> Result<Exit, Failure> {
         return Err(Failure::new(Exit::Usage, text));
     }
     let config = wiring::configuration(&args.config())?;
+    let sums = sum_lists(args, &config).await?;
     let client = wiring::read_only_client(&config, wiring::credentials(&config)?)?;
     let shutdown = CancellationToken::new();
     signals::listen(shutdown.clone()).map_err(|error| Failure::no_signals(&error))?;
     wiring::check_login(&client).await?;
     let scanned = scan_roots(&config, &Default::default(), &shutdown).await;
     let mut audit = Audit::begin(args, &config, client, scanned).await?;
+    audit.state().sums = sums;
     let ended = tokio::select! {
         biased;
         () = shutdown.cancelled() => Err(Failure::interrupted().logged()),
@@ -92,11 +123,19 @@ async fn audit_with(args: &AuditArgs) -> Result<Exit, Failure> {
         return Ok(exit_of(&error));
     }
     audit.file.remove().await;
-    let (mut tally, flags) = {
+    let (mut tally, flags, sums) = {
         let mut state = audit.state();
-        (state.position.tally.clone(), std::mem::take(&mut state.flags))
+        (state.position.tally.clone(), std::mem::take(&mut state.flags), state.sums.take())
     };
-    let mut errors = Vec::new();
+    let (mut errors, mut exit) = (Vec::new(), None);
+    match finished(sums).await {
+        Ok(lines) if args.json => drop(lines),
+        Ok(lines) => lines.iter().for_each(|line| say!("{line}")),
+        Err(failure) => {
+            exit = Some(failure.exit);
+            errors.extend(failure.log().errors);
+        }
+    }
     if args.flag {
         for flag in wanted(flags, args).await? {
             match audit.put(flag, &shutdown).await {
@@ -108,9 +147,27 @@ async fn audit_with(args: &AuditArgs) -> Result<Exit, Failure> {
             }
         }
     }
-    let exit = if errors.is_empty() { tally.exit() } else { Exit::Incomplete };
+    let marks = audit.marks.finish(&audit.client, tally.datasets(), &shutdown).await;
+    tally.marks(&marks);
+    exit = exit.or(marks.exit);
+    errors.extend(marks.errors);
+    let exit = exit.unwrap_or(if errors.is_empty() { tally.exit() } else { Exit::Incomplete });
     report::totals(&tally, args.flag, errors, args.json);
     Ok(exit)
+}
+
+/// The lists of `--sums`, begun before anything is asked for.
+async fn sum_lists(args: &AuditArgs, config: &Config) -> Result<Option<SumLists>, Failure> {
+    let Some(file) = args.sums.clone() else { return Ok(None) };
+    let roots = config.data_roots.iter().map(|root| root.path.clone()).collect();
+    let created = tokio::task::spawn_blocking(move || SumLists::create(&file, roots)).await;
+    created.unwrap_or_else(|error| Err(Failure::new(Exit::Io, error))).map(Some)
+}
+
+async fn finished(sums: Option<SumLists>) -> Result<Vec<String>, Failure> {
+    let Some(sums) = sums else { return Ok(Vec::new()) };
+    let finished = tokio::task::spawn_blocking(move || sums.finish()).await;
+    finished.unwrap_or_else(|error| Err(Failure::new(Exit::Io, error)))
 }
 
 /// An audit in progress.
@@ -127,6 +184,7 @@ struct Audit<'a> {
     /// Where an interrupted audit is continued.
     from: Position,
     file: PositionFile,
+    marks: Marks<'a>,
     state: Mutex<State>,
 }
 
@@ -138,6 +196,8 @@ struct State {
     lost: Vec<PathBuf>,
     /// The flags to put.
     flags: Vec<Flag>,
+    /// The lists of `--sums`.
+    sums: Option<SumLists>,
 }
 
 impl State {
@@ -220,7 +280,11 @@ impl<'a> Audit<'a> {
                 "sessions without a folder are not reported, because not all data roots could be listed"
             );
         }
+        let options =
+            MarkOptions { wanted: args.mark, many: args.mark_many, undo_list: args.undo_list.clone() };
+        let report = marks_report(args, config);
         Ok(Self {
+            marks: Marks::begin(config, options, &[Mark::Missing], report, HANGS_AFTER),
             args,
             config,
             client,
@@ -291,7 +355,13 @@ impl<'a> Audit<'a> {
                 }
             };
             match audit {
-                Ok(audit) => self.take(&task, audit),
+                Ok(audit) => {
+                    if let Some(audit) = audit.as_ref().filter(|audit| !audit.is_changing) {
+                        let rules = self.rules(false);
+                        self.marks.take(&self.client, &task.pair, &audit.findings, &rules).await;
+                    }
+                    self.take(&task, audit).await;
+                }
                 Err(error) if self.is_cut_off(&error).await => {
                     self.failed(&task.pair.name, &error);
                     return Err(error);
@@ -343,10 +413,14 @@ impl<'a> Audit<'a> {
             return Ok(None);
         }
         let has_all_folders = self.has_all_folders && self.state().lost.is_empty();
-        let (flagged, roots, hangs_after) = (&self.flagged, &self.roots, HANGS_AFTER);
-        let rules = AuditRules { flagged, roots, hangs_after, has_all_folders };
+        let rules = self.rules(has_all_folders);
         // In a box: it is large, and several wait at the same time.
         Box::pin(self.client.audit_session(&task.pair, &rules)).await.map(Some)
+    }
+
+    fn rules(&self, has_all_folders: bool) -> AuditRules<'_> {
+        let (flagged, roots, hangs_after) = (&self.flagged, &self.roots, HANGS_AFTER);
+        AuditRules { flagged, roots, hangs_after, has_all_folders, sums: self.args.sums.is_some() }
     }
 
     /// Whether a session may get a flag: one of today or yesterday may still be recorded, unless a person names it.
@@ -358,12 +432,13 @@ impl<'a> Audit<'a> {
     }
 
     /// Reports and counts a session.
-    fn take(&self, task: &Task, audit: Option<SessionAudit>) {
-        let mut state = self.state();
-        let Some(audit) = audit else {
-            state.position.tally.not_compared(1);
+    async fn take(&self, task: &Task, audit: Option<SessionAudit>) {
+        let Some(mut audit) = audit else {
+            self.state().position.tally.not_compared(1);
             return;
         };
+        self.list(std::mem::take(&mut audit.sums)).await;
+        let mut state = self.state();
         state.position.tally.add(&audit.totals);
         if audit.is_changing {
             tracing::warn!(
@@ -387,6 +462,21 @@ impl<'a> Audit<'a> {
         }
         drop(state);
         report::session(&task.pair.name, &audit.findings, self.args.json);
+    }
+
+    /// Adds to the lists of `--sums`. One that cannot be written is reported once, and the audit goes on.
+    async fn list(&self, sums: HeldSums) {
+        let Some(mut lists) = self.state().sums.take() else { return };
+        let added = tokio::task::spawn_blocking(move || lists.add(&sums).map(|()| lists)).await;
+        match added.unwrap_or_else(|error| Err(Failure::new(Exit::Io, error))) {
+            Ok(lists) => self.state().sums = Some(lists),
+            Err(failure) => {
+                let mut state = self.state();
+                state.position.tally.not_compared(1);
+                drop(state);
+                failure.log();
+            }
+        }
     }
 
     /// Reports a session that could not be compared, or the data root that it was in, once.

@@ -13,7 +13,8 @@ use crate::humanize::count;
 use alyx_registration::{HeldSum, HeldSums};
 
 const MODE: u32 = 0o644;
-const HASHDEEP_HEADER: &str = "%%%% HASHDEEP-1.0\n%%%% size,md5,filename\n## alyx-registrar audit --sums\n##\n";
+const HASHDEEP_HEADER: &str =
+    "%%%% HASHDEEP-1.0\n%%%% size,md5,filename\n## alyx-registrar audit --sums\n##\n";
 
 /// The lists, while they are written.
 pub(super) struct SumLists {

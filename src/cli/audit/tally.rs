@@ -5,11 +5,13 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::cli::exit::Exit;
+use crate::cli::marks::MarkTotals;
 use crate::humanize::count;
 use alyx_registration::{AuditTotals, FindingKind};
 
 /// The numbers of an audit, as JSON and in the state folder.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub(super) struct Tally {
     sessions: u64,
     flagged: u64,
@@ -24,6 +26,10 @@ pub(super) struct Tally {
     flag_would_complete: u64,
     /// Flags that were put.
     flags_put: u64,
+    /// Files whose records `--mark` would change, or has changed, or was to change and has left alone.
+    could_be_marked: u64,
+    marked: u64,
+    not_marked: u64,
 }
 
 impl Default for Tally {
@@ -31,6 +37,7 @@ impl Default for Tally {
         let findings = FindingKind::ALL.map(|kind| (kind.name().to_owned(), 0)).into();
         let (sessions, flagged, datasets, ok, elsewhere, not_compared) = Default::default();
         let (flag_would_complete, flags_put) = Default::default();
+        let (could_be_marked, marked, not_marked) = Default::default();
         Self {
             sessions,
             flagged,
@@ -41,6 +48,9 @@ impl Default for Tally {
             findings,
             flag_would_complete,
             flags_put,
+            could_be_marked,
+            marked,
+            not_marked,
         }
     }
 }
@@ -67,6 +77,15 @@ impl Tally {
 
     pub(super) fn flag_put(&mut self) {
         self.flags_put += 1;
+    }
+
+    pub(super) fn datasets(&self) -> u64 {
+        self.datasets
+    }
+
+    pub(super) fn marks(&mut self, marks: &MarkTotals) {
+        (self.could_be_marked, self.marked, self.not_marked) =
+            (marks.could_be_marked, marks.marked, marks.not_marked);
     }
 
     fn differences(&self) -> u64 {
@@ -108,6 +127,9 @@ impl Tally {
         }
         if self.flags_put > 0 {
             lines.push(format!("{} put", count(self.flags_put, "flag")));
+        }
+        if self.marked > 0 {
+            lines.push(format!("{} marked on Alyx", count(self.marked, "file")));
         }
         lines
     }

@@ -34,6 +34,17 @@ pub struct MarkedRecord {
     pub before: RecordState,
 }
 
+/// What became of a change of a file record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RecordChange {
+    /// Alyx has taken it.
+    Done,
+    /// The record says so without it.
+    Needless,
+    /// The record was left alone: why, with the next step.
+    LeftAlone(String),
+}
+
 /// What a file record says.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RecordState {
@@ -173,55 +184,53 @@ impl RegistrationClient {
         Ok(records)
     }
 
-    /// Marks a record, if it still is as it was looked up, and reads it back. `Some`: why it was left alone.
+    /// Marks a record, if it still is as it was looked up, and reads it back.
     ///
     /// # Errors
     /// Those of the requests.
-    pub async fn mark_record(&self, marked: &MarkedRecord) -> Result<Option<String>, Error> {
+    pub async fn mark_record(&self, marked: &MarkedRecord) -> Result<RecordChange, Error> {
         let now = RecordState::of(&self.alyx().file_record(&marked.record).await?);
         if now != marked.before {
-            return Ok(Some(
-                "another program has changed its file record meanwhile; run this again".to_owned(),
-            ));
+            let why = "another program has changed its file record meanwhile; run this again";
+            return Ok(RecordChange::LeftAlone(why.to_owned()));
         }
-        match now.marked(marked.mark) {
-            Ok(Some(wanted)) => self.change_record(&marked.record, marked.mark, &wanted).await,
-            Ok(None) => Ok(Some("its file record says so already".to_owned())),
-            Err(why) => Ok(Some(why)),
-        }
+        self.change_record(marked, now.marked(marked.mark)).await
     }
 
-    /// Undoes a mark; what else the record says by now stays. `Some`: why it was left alone.
+    /// Undoes a mark, and reads the record back; what else it says by now stays.
     ///
     /// # Errors
     /// Those of the requests.
-    pub async fn unmark_record(&self, marked: &MarkedRecord) -> Result<Option<String>, Error> {
+    pub async fn unmark_record(&self, marked: &MarkedRecord) -> Result<RecordChange, Error> {
         let now = RecordState::of(&self.alyx().file_record(&marked.record).await?);
         if now.relative_path != marked.before.relative_path {
-            return Ok(Some("its file record is of another file by now; correct it on Alyx".to_owned()));
+            let why = "its file record is of another file by now; correct it on Alyx";
+            return Ok(RecordChange::LeftAlone(why.to_owned()));
         }
-        match now.unmarked(marked.mark, &marked.before) {
-            Ok(Some(wanted)) => self.change_record(&marked.record, marked.mark, &wanted).await,
-            Ok(None) => Ok(Some("its file record has no such mark any more".to_owned())),
-            Err(why) => Ok(Some(why)),
-        }
+        self.change_record(marked, now.unmarked(marked.mark, &marked.before)).await
     }
 
-    /// Sends only the field of the mark, and reads the record back.
+    /// Sends only the field of the mark.
     async fn change_record(
         &self,
-        id: &str,
-        mark: Mark,
-        wanted: &RecordState,
-    ) -> Result<Option<String>, Error> {
-        match (mark, &wanted.json) {
+        marked: &MarkedRecord,
+        wanted: Result<Option<RecordState>, String>,
+    ) -> Result<RecordChange, Error> {
+        let wanted = match wanted {
+            Ok(Some(wanted)) => wanted,
+            Ok(None) => return Ok(RecordChange::Needless),
+            Err(why) => return Ok(RecordChange::LeftAlone(why)),
+        };
+        let id = &marked.record;
+        match (marked.mark, &wanted.json) {
             (Mark::BadCopy, Some(json)) => self.alyx().replace_file_record_json(id, json).await?,
             _ => self.alyx().update_file_record(id, wanted.exists).await?,
         }
-        let is = RecordState::of(&self.alyx().file_record(id).await?);
-        let differs = is != *wanted;
-        Ok(differs
-            .then(|| "Alyx holds something else than was sent; look at its file record on Alyx".to_owned()))
+        if RecordState::of(&self.alyx().file_record(id).await?) == wanted {
+            return Ok(RecordChange::Done);
+        }
+        let why = "Alyx holds something else than was sent; look at its file record on Alyx";
+        Ok(RecordChange::LeftAlone(why.to_owned()))
     }
 }
 
