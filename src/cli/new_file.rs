@@ -29,10 +29,9 @@ impl NewFile {
         roots: impl IntoIterator<Item = &'a Path>,
         mode: u32,
     ) -> Result<Self, Failure> {
-        let refused = |text: String| Err(Failure::new(Exit::Usage, text));
         let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
         let (Some(folder), Some(_)) = (path.parent(), path.file_name()) else {
-            return refused(format!("{path:?} is no name of a file; name a new file"));
+            return Err(Failure::new(Exit::Usage, format!("{path:?} is no name of a file; name a new file")));
         };
         let folder = match std::fs::canonicalize(folder) {
             Ok(folder) => folder,
@@ -42,12 +41,18 @@ impl NewFile {
             folder.starts_with(root) || std::fs::canonicalize(root).is_ok_and(|root| folder.starts_with(root))
         };
         if let Some(root) = roots.into_iter().find(is_above) {
-            return refused(format!(
-                "{path:?} is below the data root {root:?}, where this program writes no lists; name a file in another folder"
+            return Err(Failure::new(
+                Exit::Usage,
+                format!(
+                    "{path:?} is below the data root {root:?}, where this program writes no lists; name a file in another folder"
+                ),
             ));
         }
         if std::fs::symlink_metadata(&path).is_ok() {
-            return refused(format!("{path:?} exists and is not overwritten; name a new file, or delete it"));
+            return Err(Failure::new(
+                Exit::Usage,
+                format!("{path:?} exists and is not overwritten; name a new file, or delete it"),
+            ));
         }
         let new = tempfile::Builder::new()
             .prefix(".alyx-registrar.")
@@ -88,10 +93,12 @@ impl Write for NewFile {
 }
 
 fn unusable(path: &Path, error: &std::io::Error) -> Failure {
-    let text = format!(
-        "the file {path:?} cannot be written ({error}); name a file in a folder that exists and that this user may write"
-    );
-    Failure::new(Exit::Io, text)
+    Failure::new(
+        Exit::Io,
+        format!(
+            "the file {path:?} cannot be written ({error}); name a file in a folder that exists and that this user may write"
+        ),
+    )
 }
 
 #[cfg(test)]

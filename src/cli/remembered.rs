@@ -34,13 +34,13 @@ fn create_if_own(config: &Config) {
 /// Why it cannot be used, and what to do.
 pub(super) fn own_ledger(config: &Config) -> Result<Ledger, String> {
     create_if_own(config);
-    let ledger = Ledger::open_existing(&config.state_dir, Access::Change)?;
-    ledger.ok_or_else(|| {
-        format!(
+    match Ledger::open_existing(&config.state_dir, Access::Change)? {
+        Some(ledger) => Ok(ledger),
+        None => Err(format!(
             "there is no ledger in the state folder {:?}; start the daemon once, or run this as the service user",
             config.state_dir
-        )
-    })
+        )),
+    }
 }
 
 /// What is known of gaps, and where it is remembered.

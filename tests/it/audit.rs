@@ -19,30 +19,30 @@ use common::{Alyx, Rig, Session, hold, http, snapshot, with_files};
 use program::{Configuration, Program, output, program};
 use serde_json::{Value, json};
 
-const REPOSITORY: &str = "cortexlab_local";
+pub const REPOSITORY: &str = "cortexlab_local";
 const SECOND: &str = "flatiron_cortexlab";
 const DATASETS: &str = "datasets:\n  repository: cortexlab_local\n";
 
 /// A rig whose disk is a repository on Alyx.
-struct World {
-    alyx: Alyx,
-    rig: Rig,
-    config: PathBuf,
+pub struct World {
+    pub alyx: Alyx,
+    pub rig: Rig,
+    pub config: PathBuf,
 }
 
 /// The lines of `audit --json`.
 #[derive(Debug)]
-struct Audited {
-    code: Option<i32>,
+pub struct Audited {
+    pub code: Option<i32>,
     /// `kind session path`, `-` for the session itself.
     findings: BTreeSet<String>,
-    lines: Vec<Value>,
-    totals: Value,
-    log: String,
+    pub lines: Vec<Value>,
+    pub totals: Value,
+    pub log: String,
 }
 
 impl World {
-    async fn new() -> Self {
+    pub async fn new() -> Self {
         Self::with(DATASETS).await
     }
 
@@ -52,30 +52,30 @@ impl World {
         Self { alyx, rig, config }
     }
 
-    fn session(&self, day: &str) -> Session {
+    pub fn session(&self, day: &str) -> Session {
         self.rig.session_at(&format!("cortexlab/Subjects/KS014/{day}"))
     }
 
     /// A session with two datasets, registered.
-    async fn registered(&self, day: &str) -> Session {
+    pub async fn registered(&self, day: &str) -> Session {
         let session = self.session(day);
         session.file("alf/spikes.times.npy", "abc").file("alf/spikes.amps.npy", "abcde");
         self.register(&session, &here()).await;
         session
     }
 
-    async fn register(&self, session: &Session, options: &FlaggedOptions) {
+    pub async fn register(&self, session: &Session, options: &FlaggedOptions) {
         session.flag();
         session.register(&self.alyx.client(), options).await.unwrap();
     }
 
-    fn command(&self, words: &[&str]) -> Command {
+    pub fn command(&self, words: &[&str]) -> Command {
         let mut command = program();
         command.arg("audit").args(words).arg("--config").arg(&self.config);
         command
     }
 
-    fn audit(&self, words: &[&str]) -> Audited {
+    pub fn audit(&self, words: &[&str]) -> Audited {
         Audited::of(&mut self.command(&[words, &["--json"]].concat()))
     }
 
@@ -89,7 +89,7 @@ impl World {
     }
 
     /// The id of a dataset and of its file record here.
-    async fn ids(&self, session: &Session, path: &str) -> (String, String) {
+    pub async fn ids(&self, session: &Session, path: &str) -> (String, String) {
         let datasets = self.alyx.datasets(session).await;
         let dataset = datasets.iter().find(|dataset| dataset.relative_path() == path).unwrap();
         let is_here = |copy: &&alyx_client::FileRecord| copy.data_repository.as_deref() == Some(REPOSITORY);
@@ -143,7 +143,7 @@ impl Audited {
     }
 
     #[track_caller]
-    fn finds(&self, expected: &[&str]) {
+    pub fn finds(&self, expected: &[&str]) {
         let expected: BTreeSet<String> = expected.iter().map(|text| (*text).to_owned()).collect();
         assert_eq!(self.findings, expected, "{self:#?}");
     }

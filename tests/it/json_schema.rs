@@ -17,7 +17,7 @@ const MANUAL: &str = include_str!("../../docs/json.md");
 const NOWHERE: &str = "http://127.0.0.1:9";
 
 /// The schema, and which commands have been compared with it.
-struct Checker {
+pub struct Checker {
     schemas: Schemas,
     index: SchemaIndex,
     commands: BTreeSet<String>,
@@ -25,7 +25,7 @@ struct Checker {
 }
 
 impl Checker {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let schema: Value = serde_json::from_str(include_str!("../../docs/json.schema.json")).unwrap();
         let mut compiler = Compiler::new();
         compiler.add_resource("json.schema.json", schema).unwrap();
@@ -36,7 +36,7 @@ impl Checker {
 
     /// Compares a document.
     #[track_caller]
-    fn check(&mut self, document: &Value) {
+    pub fn check(&mut self, document: &Value) {
         if let Err(error) = self.schemas.validate(document, self.index) {
             // The reasons of the alternatives for this command are among those of all.
             panic!("{error:#}\n{document:#}");

@@ -49,6 +49,7 @@ mod links;
 mod lists;
 mod loadable;
 mod many_files;
+mod marks;
 mod memory;
 mod messages;
 mod metadata;

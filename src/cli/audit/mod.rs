@@ -115,6 +115,9 @@ async fn audit_with(args: &AuditArgs) -> Result<Exit, Failure> {
     };
     if let Some(error) = cut_off {
         audit.save().await;
+        if args.sums.is_some() {
+            tracing::warn!("the lists of --sums are not complete and were not written; run the audit again");
+        }
         let state = audit.state();
         report::totals(&state.position.tally, true, vec![ErrorReport::from(&error)], args.json);
         if !args.json {

@@ -20,11 +20,11 @@ use tokio_util::sync::CancellationToken;
 use crate::cli::exit::Exit;
 use crate::cli::marks::report::Report;
 use crate::cli::marks::undo_list::UndoList;
-use crate::cli::output::Failure;
+use crate::cli::output::{Failure, exit_of};
 use crate::cli::remembered::own_ledger;
 use crate::config::Config;
 use crate::humanize::count;
-use crate::json::error_report::{CommandKind, ErrorReport};
+use crate::json::error_report::ErrorReport;
 use crate::ledger::{Ledger, SightingRow};
 use alyx_client::NextStep;
 use alyx_registration::{
@@ -287,11 +287,11 @@ impl<'a> Marks<'a> {
         }
         self.report.later(&found_numbers(&found));
         if is_too_many {
-            totals.fail(Exit::Incomplete, self.too_many(found.n_ready, compared));
+            totals.fail(self.too_many(found.n_ready, compared));
             return totals;
         }
-        if let Err((exit, report)) = self.mark(client, found.ready, shutdown, &mut totals).await {
-            totals.fail(exit, report);
+        if let Err(failure) = self.mark(client, found.ready, shutdown, &mut totals).await {
+            totals.fail(failure);
         }
         totals
     }
@@ -302,7 +302,7 @@ impl<'a> Marks<'a> {
         ready: Vec<Ready>,
         shutdown: &CancellationToken,
         totals: &mut MarkTotals,
-    ) -> Result<(), (Exit, ErrorReport)> {
+    ) -> Result<(), Failure> {
         let mut records: Vec<(Ready, MarkedRecord)> = Vec::new();
         // Those of one session follow each other.
         for of_session in ready.chunk_by(|a, b| a.target.eid == b.target.eid) {
@@ -337,18 +337,12 @@ impl<'a> Marks<'a> {
         let written = tokio::task::spawn_blocking(move || list.write(Timestamp::now())).await;
         let undo = match written {
             Ok(Ok(undo)) => undo,
-            Ok(Err(failure)) => {
-                let report = failure.errors.into_iter().next();
-                let unknown =
-                    || ErrorReport::command(CommandKind::Program, "the undo list cannot be written");
-                return Err((failure.exit, report.unwrap_or_else(unknown)));
-            }
-            Err(error) => return Err((Exit::Io, ErrorReport::command(CommandKind::Program, error))),
+            Ok(Err(failure)) => return Err(failure),
+            Err(error) => return Err(Failure::new(Exit::Io, error)),
         };
         for (ready, record) in records {
             if shutdown.is_cancelled() {
-                let text = "stopped before all were marked; run it again";
-                return Err((Exit::Interrupted, ErrorReport::command(CommandKind::Interrupted, text)));
+                return Err(Failure::new(Exit::Interrupted, "stopped before all were marked; run it again"));
             }
             match self.mark_one(client, &ready, &record).await {
                 Ok(RecordChange::Done) => {
@@ -379,40 +373,40 @@ impl<'a> Marks<'a> {
         record: &MarkedRecord,
     ) -> Result<RecordChange, Error> {
         let target = std::slice::from_ref(&ready.target);
-        let why = match client.mark_evidence(target, &self.roots, self.hangs_after).await {
-            Ok(seen) => match seen.into_iter().next() {
-                Some(Ok(evidence)) if evidence == ready.evidence => None,
-                Some(Err(why)) => Some(why),
-                _ => Some("its folder or disk was changed meanwhile; run this again".to_owned()),
-            },
-            Err(error) => Some(error.to_string()),
-        };
-        match why {
-            Some(why) => Ok(RecordChange::LeftAlone(why)),
-            None => client.mark_record(record).await,
+        let seen = client.mark_evidence(target, &self.roots, self.hangs_after).await?;
+        match seen.into_iter().next() {
+            Some(Ok(evidence)) if evidence == ready.evidence => client.mark_record(record).await,
+            Some(Err(why)) => Ok(RecordChange::LeftAlone(why)),
+            _ => Ok(RecordChange::LeftAlone(
+                "its folder or disk was changed meanwhile; run this again".to_owned(),
+            )),
         }
     }
 
-    fn too_many(&self, marks: u64, compared: u64) -> ErrorReport {
+    fn too_many(&self, marks: u64, compared: u64) -> Failure {
         let files = count(marks, "file");
-        let text = match self.options.many {
-            Some(many) => format!(
-                "{files} could be marked, more than --mark-many {many}: nothing is marked; look at them first, a disk may not be mounted"
+        match self.options.many {
+            Some(many) => Failure::new(
+                Exit::Incomplete,
+                format!(
+                    "{files} could be marked, more than --mark-many {many}: nothing is marked; look at them first, a disk may not be mounted"
+                ),
             ),
-            None => format!(
-                "{files} of {compared} could be marked, more than {MARKS_AT_ONCE} or more than 1 %: nothing is marked; \
-                 if they are really gone, and no disk is missing, run it with --mark-many {marks}"
+            None => Failure::new(
+                Exit::Incomplete,
+                format!(
+                    "{files} of {compared} could be marked, more than {MARKS_AT_ONCE} or more than 1 %: nothing is marked; \
+                     if they are really gone, and no disk is missing, run it with --mark-many {marks}"
+                ),
             ),
-        };
-        tracing::error!("{text}");
-        ErrorReport::of_kind(alyx_registration::advice::Kind::Invalid, text)
+        }
     }
 }
 
 impl MarkTotals {
-    fn fail(&mut self, exit: Exit, report: ErrorReport) {
-        self.exit = Some(exit);
-        self.errors.push(report);
+    fn fail(&mut self, failure: Failure) {
+        self.exit = Some(failure.exit);
+        self.errors.extend(failure.log().errors);
     }
 }
 
@@ -436,13 +430,8 @@ fn is_for_all(error: &Error) -> bool {
     error.is_outage() || error.next_step() == NextStep::NeedsCredentials
 }
 
-fn failed(error: &Error) -> (Exit, ErrorReport) {
-    tracing::error!("marking ended early: {error}");
-    (crate::cli::output::exit_of(error), ErrorReport::from(error))
-}
-
-impl From<(Exit, ErrorReport)> for Failure {
-    fn from((exit, report): (Exit, ErrorReport)) -> Self {
-        Self::reported(exit, report)
-    }
+fn failed(error: &Error) -> Failure {
+    let report = ErrorReport::from(error);
+    let message = format!("marking ended early: {}", report.message);
+    Failure::reported(exit_of(error), ErrorReport { message, ..report })
 }

@@ -71,31 +71,40 @@ impl UndoList {
     /// # Errors
     /// It cannot be read, is no such list, or is of another Alyx.
     pub(super) fn read(file: &Path, alyx: &str) -> Result<Vec<MarkedRecord>, Failure> {
-        let failed = |text: String| Failure::new(Exit::Usage, text);
         let mut text = String::new();
         let read = std::fs::File::open(file).and_then(|file| file.take(MAX_LENGTH).read_to_string(&mut text));
         read.map_err(|error| {
-            failed(format!(
-                "the undo list {file:?} cannot be read ({error}); name the file that --mark has printed"
-            ))
+            Failure::new(
+                Exit::Usage,
+                format!(
+                    "the undo list {file:?} cannot be read ({error}); name the file that --mark has printed"
+                ),
+            )
         })?;
         let mut lines = text.lines();
         let header = lines.next().and_then(|line| serde_json::from_str::<Header>(line).ok());
         let Some(header) = header.filter(|header| header.undo_list == VERSION) else {
-            return Err(failed(format!(
-                "{file:?} is no undo list of this version; name the file that --mark has printed"
-            )));
+            return Err(Failure::new(
+                Exit::Usage,
+                format!("{file:?} is no undo list of this version; name the file that --mark has printed"),
+            ));
         };
         if header.alyx != alyx {
-            return Err(failed(format!(
-                "the undo list {file:?} is of {}, and the configuration of {alyx}; use the configuration of that Alyx",
-                header.alyx
-            )));
+            return Err(Failure::new(
+                Exit::Usage,
+                format!(
+                    "the undo list {file:?} is of {}, and the configuration of {alyx}; use the configuration of that Alyx",
+                    header.alyx
+                ),
+            ));
         }
         let record = |line: &str| serde_json::from_str(line);
         let records: Result<Vec<MarkedRecord>, _> = lines.map(record).collect();
         records.map_err(|error| {
-            failed(format!("the undo list {file:?} is damaged ({error}); undo its marks on Alyx"))
+            Failure::new(
+                Exit::Usage,
+                format!("the undo list {file:?} is damaged ({error}); undo its marks on Alyx"),
+            )
         })
     }
 }

@@ -50,7 +50,7 @@ pub(in crate::cli) async fn unmark(
                 totals.not_unmarked += 1;
                 report.left(record, &why);
             }
-            Err(error) if is_for_all(&error) => return Err(Failure::from(failed(&error)).logged()),
+            Err(error) if is_for_all(&error) => return Err(failed(&error).log()),
             Err(error) => {
                 totals.not_unmarked += 1;
                 report.left(record, &error.to_string());

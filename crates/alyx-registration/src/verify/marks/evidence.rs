@@ -93,17 +93,18 @@ impl Folders {
 }
 
 fn list(folder: &Path) -> Result<Listed, String> {
-    let listed = || {
+    let listed = || -> io::Result<Listed> {
         let entries = std::fs::read_dir(folder)?;
         let names = entries.map(|entry| entry.map(|entry| entry.file_name())).collect::<io::Result<_>>()?;
         Ok(Listed { names, identity: identity(folder)? })
     };
-    listed().map_err(|error: io::Error| match error.kind() {
-        io::ErrorKind::NotFound => format!(
+    match listed() {
+        Ok(listed) => Ok(listed),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(format!(
             "its folder {folder:?} is not there either; restore it, or, if all of it was deleted on purpose, make the empty folder and run this again"
-        ),
-        _ => format!("its folder {folder:?} cannot be listed ({error}); check the disk"),
-    })
+        )),
+        Err(error) => Err(format!("its folder {folder:?} cannot be listed ({error}); check the disk")),
+    }
 }
 
 fn identity(path: &Path) -> io::Result<String> {
@@ -115,13 +116,20 @@ fn evidence_of(target: &MarkTarget, roots: &[MarkRoot], folders: &mut Folders) -
     let Some(root) = roots.iter().find(|root| target.folder.starts_with(&root.path)) else {
         return Err("it is in no data root; add its root to data_roots".to_owned());
     };
-    let unmounted =
-        |error: io::Error| format!("the data root {:?} cannot be used ({error}); mount its disk", root.path);
-    let own = identity(&root.path).map_err(unmounted)?;
-    let marker = match &root.marker {
-        Some(marker) => identity(&root.path.join(marker)).map_err(|error| {
-            format!("the data root {:?} has no file {marker:?} ({error}); mount its disk", root.path)
-        })?,
+    let own = match identity(&root.path) {
+        Ok(own) => own,
+        Err(error) => {
+            return Err(format!("the data root {:?} cannot be used ({error}); mount its disk", root.path));
+        }
+    };
+    let marker = match root.marker.as_ref().map(|marker| (marker, identity(&root.path.join(marker)))) {
+        Some((_, Ok(marker))) => marker,
+        Some((marker, Err(error))) => {
+            return Err(format!(
+                "the data root {:?} has no file {marker:?} ({error}); mount its disk",
+                root.path
+            ));
+        }
         None => "-".to_owned(),
     };
     // The name comes from the server.

@@ -191,8 +191,9 @@ impl RegistrationClient {
     pub async fn mark_record(&self, marked: &MarkedRecord) -> Result<RecordChange, Error> {
         let now = RecordState::of(&self.alyx().file_record(&marked.record).await?);
         if now != marked.before {
-            let why = "another program has changed its file record meanwhile; run this again";
-            return Ok(RecordChange::LeftAlone(why.to_owned()));
+            return Ok(RecordChange::LeftAlone(
+                "another program has changed its file record meanwhile; run this again".to_owned(),
+            ));
         }
         self.change_record(marked, now.marked(marked.mark)).await
     }
@@ -204,8 +205,9 @@ impl RegistrationClient {
     pub async fn unmark_record(&self, marked: &MarkedRecord) -> Result<RecordChange, Error> {
         let now = RecordState::of(&self.alyx().file_record(&marked.record).await?);
         if now.relative_path != marked.before.relative_path {
-            let why = "its file record is of another file by now; correct it on Alyx";
-            return Ok(RecordChange::LeftAlone(why.to_owned()));
+            return Ok(RecordChange::LeftAlone(
+                "its file record is of another file by now; correct it on Alyx".to_owned(),
+            ));
         }
         self.change_record(marked, now.unmarked(marked.mark, &marked.before)).await
     }
@@ -229,8 +231,9 @@ impl RegistrationClient {
         if RecordState::of(&self.alyx().file_record(id).await?) == wanted {
             return Ok(RecordChange::Done);
         }
-        let why = "Alyx holds something else than was sent; look at its file record on Alyx";
-        Ok(RecordChange::LeftAlone(why.to_owned()))
+        Ok(RecordChange::LeftAlone(
+            "Alyx holds something else than was sent; look at its file record on Alyx".to_owned(),
+        ))
     }
 }
 

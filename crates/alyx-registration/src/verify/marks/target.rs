@@ -110,32 +110,39 @@ pub(crate) fn targets(
 ) -> Vec<Result<MarkTarget, NotMarked>> {
     let of = |finding: &Finding| {
         let (mark, path) = (Mark::of(finding.kind)?, finding.path.clone()?);
-        let not = |why: &str| {
-            Err(NotMarked {
-                session: pair.name.clone(),
-                path: path.clone(),
-                repository: finding.repository.clone(),
-                why: why.to_owned(),
-            })
-        };
-        let [eid] = pair.eids.as_slice() else {
-            return Some(not("Alyx has several sessions of this name; delete one of them first"));
-        };
-        let Some(repository) = finding.repository.clone() else {
-            return Some(not(
-                "its repository is not named, so that no record speaks of this disk; set datasets.repository",
-            ));
-        };
-        let mut own = folders.iter().filter(|(_, of)| of.as_ref() == Some(&repository));
-        let (Some((folder, _)), None) = (own.next(), own.next()) else {
-            return Some(not(
-                "its session has several folders in this repository, or none; leave one of them",
-            ));
-        };
-        let (eid, session, folder) = (eid.clone(), pair.name.clone(), folder.folder().to_owned());
-        Some(Ok(MarkTarget { mark, eid, session, folder, path: path.clone(), repository }))
+        let target = target(pair, mark, path.clone(), finding.repository.clone(), folders);
+        Some(target.map_err(|why| NotMarked {
+            session: pair.name.clone(),
+            path,
+            repository: finding.repository.clone(),
+            why: why.to_owned(),
+        }))
     };
     findings.iter().filter_map(of).collect()
+}
+
+/// One of them; as the error, why it is ambiguous.
+fn target(
+    pair: &SessionPair,
+    mark: Mark,
+    path: String,
+    repository: Option<String>,
+    folders: &[(SessionPath, Option<String>)],
+) -> Result<MarkTarget, &'static str> {
+    let [eid] = pair.eids.as_slice() else {
+        return Err("Alyx has several sessions of this name; delete one of them first");
+    };
+    let Some(repository) = repository else {
+        return Err(
+            "its repository is not named, so that no record speaks of this disk; set datasets.repository",
+        );
+    };
+    let mut own = folders.iter().filter(|(_, of)| of.as_ref() == Some(&repository));
+    let (Some((folder, _)), None) = (own.next(), own.next()) else {
+        return Err("its session has several folders in this repository, or none; leave one of them");
+    };
+    let (eid, session, folder) = (eid.clone(), pair.name.clone(), folder.folder().to_owned());
+    Ok(MarkTarget { mark, eid, session, folder, path, repository })
 }
 
 #[cfg(test)]
