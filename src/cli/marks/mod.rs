@@ -126,7 +126,7 @@ impl<'a> Marks<'a> {
 
     /// Whether a session was marked as this by no finding, but may have been before.
     async fn was_sighted(&self, mark: Mark, eid: &str) -> bool {
-        if self.found().sighted.get(&mark).is_none() {
+        if !self.found().sighted.contains_key(&mark) {
             // A ledger that does not exist yet is created with the first sighting.
             let state_dir = self.config.state_dir.clone();
             let work = move || {
