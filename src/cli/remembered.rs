@@ -35,7 +35,7 @@ fn create_if_own(config: &Config) {
 pub(super) fn own_ledger(config: &Config) -> Result<Ledger, String> {
     create_if_own(config);
     match Ledger::open_existing(&config.state_dir, Access::Change)? {
-        Some(ledger) => Ok(ledger),
+        Some(ledger) => Ok(ledger.keeping(config.keep_history)),
         None => Err(format!(
             "there is no ledger in the state folder {:?}; start the daemon once, or run this as the service user",
             config.state_dir
@@ -61,6 +61,7 @@ impl Remembered {
             None
         });
         let book = ledger.as_ref().map(Ledger::gap_book).unwrap_or_default();
+        let ledger = ledger.map(|ledger| ledger.keeping(config.keep_history));
         let roots = config.data_roots.iter().map(|root| root.path.clone()).collect();
         let late_files = if config.datasets.register { config.watch.late_files } else { Duration::ZERO };
         let looks = LookPlan::within(late_files);

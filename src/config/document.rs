@@ -57,6 +57,7 @@ pub(super) struct Document {
     pub(super) hash_threads: Given<u64>,
     pub(super) reading: Option<ReadingDocument>,
     pub(super) state_dir: Given<Text>,
+    pub(super) history: Option<HistoryDocument>,
     pub(super) timezone: Given<Text>,
     pub(super) log: Option<LogDocument>,
     pub(super) http: Option<HttpDocument>,
@@ -213,6 +214,12 @@ pub(super) struct RetryDocument {
 pub(super) struct LogDocument {
     pub(super) level: Given<LogLevel>,
     pub(super) format: Given<LogFormat>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct HistoryDocument {
+    pub(super) keep: GivenTime,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -105,6 +105,8 @@ pub struct Config {
     pub reading: ReadingOptions,
     /// Folder of the ledger. Default: `STATE_DIRECTORY`, or else that of the unit for this file.
     pub state_dir: PathBuf,
+    /// How long an outcome is kept in the history (`history.keep`). Default 180 d.
+    pub keep_history: Duration,
     /// The time zone of session times. `None` for the system's.
     pub timezone: Option<TimeZone>,
     /// How much is logged, and in which form.

@@ -116,6 +116,8 @@ impl Findings {
                 format!("the data root {root} is inside this folder, whose files are never registered; choose a folder elsewhere"),
             );
         }
+        let keep = from.history.unwrap_or_default().keep;
+        let keep_history = self.time("history.keep", keep, 180 * DAY, [DAY, 3650 * DAY]);
         let timezone = self.timezone(from.timezone);
         let log = self.log(from.log.unwrap_or_default(), overrides);
         let http = self.http(from.http.unwrap_or_default());
@@ -138,6 +140,7 @@ impl Findings {
             hash_threads,
             reading,
             state_dir,
+            keep_history,
             timezone,
             log,
             http,

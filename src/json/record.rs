@@ -102,7 +102,7 @@ struct FileRecordJson {
 }
 
 impl From<&RegisteredFile> for DatasetJson {
-    fn from(RegisteredFile { outcome, record }: &RegisteredFile) -> Self {
+    fn from(RegisteredFile { outcome, record, .. }: &RegisteredFile) -> Self {
         let RegisteredFileRecord { id, name, file_size, collection, revision, other } = record;
         let field = |name| field(other, name);
         let copies = other.get("file_records").and_then(Value::as_array).into_iter().flatten();

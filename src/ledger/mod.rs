@@ -13,6 +13,7 @@ mod problem;
 mod rows;
 mod schema;
 mod sightings;
+mod trails;
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -44,6 +45,8 @@ const BUSY: Duration = Duration::from_secs(2);
 const RETRY_AFTER: Duration = Duration::from_secs(60);
 /// The time between reports of the same problem.
 const LOG_EVERY: Duration = Duration::from_secs(3600);
+/// How long an outcome is kept, unless the configuration says otherwise.
+pub const KEEP_OUTCOMES: Duration = Duration::from_hours(180 * 24);
 /// How often old rows are pruned.
 const PRUNE_EVERY: Duration = Duration::from_secs(6 * 3600);
 
@@ -61,6 +64,8 @@ pub struct Ledger {
     is_owner: bool,
     /// Whether nothing is remembered.
     is_read_only: bool,
+    /// How long an outcome is kept.
+    keep: Duration,
 }
 
 #[derive(Debug, Default)]
@@ -110,6 +115,7 @@ impl Ledger {
             problem: Mutex::default(),
             is_owner: true,
             is_read_only: false,
+            keep: KEEP_OUTCOMES,
         };
         // Report a problem at the start, not at the first session.
         ledger.with(|_| Ok(()));
@@ -139,6 +145,7 @@ impl Ledger {
             problem: Mutex::default(),
             is_owner: false,
             is_read_only: access == Access::Read,
+            keep: KEEP_OUTCOMES,
         }))
     }
 
@@ -156,6 +163,13 @@ impl Ledger {
         };
         schema::check(&path).map_err(|problem| problem.advice(&path))?;
         Ok(Some(size))
+    }
+
+    /// Sets how long an outcome is kept.
+    #[must_use]
+    pub fn keeping(mut self, keep: Duration) -> Self {
+        self.keep = keep;
+        self
     }
 
     /// The path of the file.

@@ -2,17 +2,18 @@
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::{Deserialize, Serialize};
 
-use crate::ledger::{Ledger, checksums, path, sightings, to_i64};
-use alyx_registration::{Gap, LeftOut};
+use crate::ledger::{Ledger, checksums, path, sightings, to_i64, trails};
+use alyx_registration::{Gap, LeftOut, Trail};
 
-/// How long an outcome is kept.
-const KEEP_OUTCOMES: jiff::SignedDuration = jiff::SignedDuration::from_hours(180 * 24);
+/// How long what belongs to an outcome is kept, such as an acknowledged gap.
+const KEEP_FACTS: jiff::SignedDuration = jiff::SignedDuration::from_hours(180 * 24);
 /// The maximum number of outcomes.
 const MAX_OUTCOMES: u32 = 100_000;
 /// How many looks that are due are kept.
@@ -89,7 +90,7 @@ pub struct OutcomeRow {
     pub flag: PathBuf,
     /// Number of the attempt, counted from 1.
     pub attempt: u32,
-    /// `registered`, `gaps`, `retry` or `needs_attention`.
+    /// `registered`, `gaps`, `retry`, `needs_attention`, or `recorded` for a measurement.
     pub outcome: String,
     /// The session's UUID on Alyx.
     pub eid: Option<String>,
@@ -115,6 +116,9 @@ pub struct OutcomeRow {
     pub next: Option<Timestamp>,
     /// The command that a person gave, such as `register-session`; `None` for a flag.
     pub by: Option<String>,
+    /// Its files by name, to be written; what is read has none, see [`Ledger::trail`].
+    #[serde(skip)]
+    pub trail: Arc<Trail>,
 }
 
 impl OutcomeRow {
@@ -159,6 +163,8 @@ pub struct HistoryFilter {
     pub session: Option<String>,
     /// Only those with files that were left out by name.
     pub left_out: bool,
+    /// Also measurements, which are of no session.
+    pub measurements: bool,
     /// At most this number, the latest. 0: all.
     pub limit: usize,
 }
@@ -200,9 +206,14 @@ impl Ledger {
 
     /// Outcomes, the latest first.
     pub fn history(&self, filter: &HistoryFilter) -> Vec<OutcomeRow> {
+        self.history_with_ids(filter).into_iter().map(|(_, row)| row).collect()
+    }
+
+    /// As [`history`](Self::history), each with its number in the ledger.
+    pub fn history_with_ids(&self, filter: &HistoryFilter) -> Vec<(i64, OutcomeRow)> {
         let limit = if filter.limit == 0 { -1 } else { i64::try_from(filter.limit).unwrap_or(-1) };
         let tail = format!("ORDER BY at DESC, id DESC LIMIT {limit}");
-        self.filtered(filter, "*", &tail, outcome_row)
+        self.filtered(filter, "*", &tail, |row| Ok((row.get("id")?, outcome_row(row)?)))
     }
 
     /// How many outcomes there are, whatever the limit.
@@ -226,10 +237,11 @@ impl Ledger {
                 return Ok(Vec::new());
             }
             let left_out = if filter.left_out { "AND files <> '[]'" } else { "" };
+            let of_sessions = if filter.measurements { "" } else { "AND outcome <> 'recorded'" };
             let mut query = connection.prepare_cached(&format!(
                 "SELECT {columns} FROM outcome
                  WHERE (?1 IS NULL OR subject = ?1) AND (?2 IS NULL OR date = ?2)
-                   AND (?3 IS NULL OR outcome = ?3) AND (?4 IS NULL OR session = ?4) {left_out} {tail}",
+                   AND (?3 IS NULL OR outcome = ?3) AND (?4 IS NULL OR session = ?4) {left_out} {of_sessions} {tail}",
             ))?;
             let outcome = filter.outcome.as_deref().map(stored_outcome);
             let filled = params![filter.subject, filter.date, outcome, filter.session];
@@ -317,23 +329,26 @@ impl Ledger {
 
     pub(super) fn prune_to(&self, now: Timestamp, checksums: u32, outcomes: u32) {
         let before = |age| now.checked_sub(age).map_or(0, |time: Timestamp| time.as_millisecond());
-        let (used, ended) = (before(checksums::KEEP), before(KEEP_OUTCOMES));
+        let (used, old) = (before(checksums::KEEP), before(KEEP_FACTS));
+        let keep = jiff::SignedDuration::try_from(self.keep).unwrap_or(jiff::SignedDuration::MAX);
+        let ended = before(keep);
         self.with(|connection| {
             let transaction = connection.transaction()?;
             transaction.execute("DELETE FROM checksum WHERE used < ?1", [used])?;
             transaction.execute("DELETE FROM outcome WHERE at < ?1", [ended])?;
-            transaction.execute("DELETE FROM gap WHERE at < ?1 AND acknowledged", [ended])?;
+            transaction.execute("DELETE FROM gap WHERE at < ?1 AND acknowledged", [old])?;
             // Of data roots that are watched no longer. Not by their age: a clock that jumps ahead would end all looks.
             transaction.execute(
                 "DELETE FROM look WHERE due < (SELECT due FROM look ORDER BY due DESC LIMIT 1 OFFSET ?1)",
                 [MAX_LOOKS],
             )?;
+            trails::prune(&transaction, trails::MAX_ROWS)?;
             // A year between two audits is usual.
             sightings::prune(&transaction, now)?;
             // Version 0.1.0 remembered creations without an answer.
             transaction.execute("DELETE FROM fact WHERE name LIKE 'creating %'", [])?;
             // Its users are known by then, or never will be.
-            let created = now.checked_sub(KEEP_OUTCOMES).unwrap_or(Timestamp::UNIX_EPOCH).to_string();
+            let created = now.checked_sub(KEEP_FACTS).unwrap_or(Timestamp::UNIX_EPOCH).to_string();
             transaction.execute(
                 "DELETE FROM fact WHERE substr(name, 1, length(?1)) = ?1 AND value < ?2",
                 [CREATED, &created],
@@ -378,8 +393,8 @@ fn insert_outcome(connection: &Connection, row: &OutcomeRow) -> rusqlite::Result
             row.kind,
             row.described,
             row.by,
-        ])
-        .map(drop)
+        ])?;
+    trails::insert(connection, connection.last_insert_rowid(), &row.trail)
 }
 
 fn apply_change(connection: &Connection, change: WaitingChange<'_>) -> rusqlite::Result<()> {
@@ -459,6 +474,7 @@ fn outcome_row(row: &Row<'_>) -> rusqlite::Result<OutcomeRow> {
         kind: row.get("kind").unwrap_or_default(),
         described: row.get("described").unwrap_or_default(),
         by: row.get("command").unwrap_or_default(),
+        trail: Arc::default(),
         error: row.get("error")?,
         next_step: row.get("next_step")?,
         next: row.get::<_, Option<i64>>("next")?.and_then(|ms| Timestamp::from_millisecond(ms).ok()),

@@ -12,7 +12,7 @@ use crate::ledger::{BUSY, Connection, Open, OpenFlags};
 /// One step per version. A released step never changes; add a new one.
 ///
 /// Times are milliseconds since 1970, except a file's own, which are nanoseconds. Paths are bytes.
-pub(super) const MIGRATIONS: [&str; 7] = [
+pub(super) const MIGRATIONS: [&str; 8] = [
     "
     CREATE TABLE waiting (
         flag BLOB PRIMARY KEY,
@@ -122,6 +122,20 @@ pub(super) const MIGRATIONS: [&str; 7] = [
         last INTEGER NOT NULL,
         PRIMARY KEY (eid, repository, path, mark)
     ) STRICT, WITHOUT ROWID;
+",
+    // The files of an outcome, which go with it. `reason`: why one was left out.
+    "
+    CREATE TABLE outcome_file (
+        outcome INTEGER NOT NULL,
+        path TEXT NOT NULL,
+        size INTEGER,
+        md5 TEXT,
+        reason TEXT,
+        PRIMARY KEY (outcome, path)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TRIGGER outcome_gone AFTER DELETE ON outcome BEGIN
+        DELETE FROM outcome_file WHERE outcome = old.id;
+    END;
 ",
 ];
 

@@ -55,6 +55,7 @@ fn outcome(session: &str, at: Timestamp, outcome: &str) -> OutcomeRow {
         next_step: None,
         next: None,
         by: None,
+        trail: Default::default(),
     }
 }
 

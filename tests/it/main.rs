@@ -74,6 +74,7 @@ mod side_by_side;
 mod soak;
 mod state_folder;
 mod systemd;
+mod trail;
 mod units;
 mod watch_settings;
 mod watcher_flags;

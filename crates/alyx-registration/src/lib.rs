@@ -73,6 +73,7 @@ pub use crate::listing::left_out::{LeftOut, LeftOutClass, LeftOutReason};
 pub use crate::listing::quiet::{Activity, SessionLooks};
 pub use crate::listing::snapshot::SessionSnapshot;
 pub use crate::listing::summary::LeftOutSummary;
+pub use crate::listing::trail::{Trail, TrailFile};
 pub use crate::measurements::planned::{PlannedMeasurement, RecordedMeasurement};
 pub use crate::metadata::known::KnownSession;
 pub use crate::metadata::options::{Measured, MetadataOptions, OnMissing, RootMetadata};

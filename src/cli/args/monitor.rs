@@ -35,8 +35,9 @@ Examples:
   alyx-registrar history --subject KS014
   alyx-registrar history --date 2024-05-01 --outcome needs-attention --json
   alyx-registrar history --left-out
+  alyx-registrar history --subject KS014 --files
 
-Outcomes are kept for 180 days. Exits with 0, even if there are none, with 74 if the folder given with --state-dir does
+Outcomes are kept as long as history.keep says, 180 days by default. Exits with 0, even if there are none, with 74 if the folder given with --state-dir does
 not exist or the ledger cannot be read.";
 
 /// `history`.
@@ -63,6 +64,10 @@ pub struct HistoryArgs {
     #[arg(long)]
     pub left_out: bool,
 
+    /// Also list the datasets of each outcome with size and MD5, and the files that were left out with the reason
+    #[arg(long)]
+    pub files: bool,
+
     /// Show the latest N outcomes; 0 for all
     #[arg(long, value_name = "N", default_value_t = 50)]
     pub limit: usize,
@@ -84,6 +89,8 @@ pub enum OutcomeWord {
     /// It failed, and needs attention before it can succeed
     #[value(aliases = ["needs_attention", "needs-person", "needs_person"])]
     NeedsAttention,
+    /// A command recorded a measurement, such as a weight
+    Recorded,
 }
 
 impl OutcomeWord {
@@ -94,6 +101,7 @@ impl OutcomeWord {
             Self::Gaps => "gaps",
             Self::Retry => "retry",
             Self::NeedsAttention => "needs_attention",
+            Self::Recorded => "recorded",
         }
     }
 }

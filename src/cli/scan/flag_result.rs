@@ -3,6 +3,7 @@
 #![expect(clippy::disallowed_methods, reason = "reads the clock")]
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -21,7 +22,7 @@ use alf::SessionPath;
 use alf::session_path::SessionPathError;
 use alyx_client::{NextStep, SessionRequest};
 use alyx_registration::flagged::Registered;
-use alyx_registration::{Error, KnownSession};
+use alyx_registration::{Error, KnownSession, Trail};
 
 /// The result of one flag.
 pub(in crate::cli) struct FlagResult {
@@ -31,7 +32,7 @@ pub(in crate::cli) struct FlagResult {
     /// The lab of its record.
     pub(super) lab: Option<String>,
     pub(in crate::cli) files: usize,
-    pub(super) bytes: u64,
+    pub(in crate::cli) bytes: u64,
     pub(in crate::cli) took: Duration,
     /// Protected files that were, or in a dry run would be, moved into a revision folder: source and target.
     pub(super) moved: Vec<(PathBuf, PathBuf)>,
@@ -40,6 +41,8 @@ pub(in crate::cli) struct FlagResult {
     pub(in crate::cli) gap: Option<String>,
     /// Files that were left out, by name.
     pub(super) left_out: Vec<NamedFile>,
+    /// All its files by name.
+    pub(in crate::cli) trail: Arc<Trail>,
     /// What its files say of the session, and which say it.
     pub(super) described: Option<String>,
     /// The weight and water that a dry run would record.
@@ -77,6 +80,7 @@ impl FlagResult {
             outcome: ScanOutcome::Planned { left_out: String::new() },
             gap: None,
             left_out: Vec::new(),
+            trail: Arc::default(),
             described: None,
             measurements: Vec::new(),
             request: None,
@@ -96,6 +100,7 @@ impl FlagResult {
         self.lab = registered.record.as_ref().and_then(|record| record.lab.clone());
         (self.files, self.bytes) = (registered.n_files, registered.bytes);
         self.left_out = registered.left_out.named().iter().map(NamedFile::from).collect();
+        self.trail = registered.trail;
         self.moved = registered.moved;
         self.described = registered.known.as_ref().and_then(KnownSession::sources);
         self.outcome = ScanOutcome::Registered { left_out: registered.left_out.to_string() };
@@ -177,6 +182,7 @@ impl FlagResult {
             next_step: error.map(|error| error.kind().next_step().to_owned()),
             next: None,
             by: None,
+            trail: Arc::clone(&self.trail),
         })
     }
 

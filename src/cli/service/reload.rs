@@ -233,6 +233,10 @@ impl ActiveConfig {
             later("alerts");
             config.alerts.clone_from(&self.config.alerts);
         }
+        if config.keep_history != self.config.keep_history {
+            later("history");
+            config.keep_history = self.config.keep_history;
+        }
         let state = &config.state_dir;
         match config.data_roots.iter().find(|root| state.starts_with(&root.path)) {
             Some(DataRoot { path, .. }) => Err(format!(
@@ -266,6 +270,7 @@ fn differences(old: &Config, new: &Config) -> Vec<&'static str> {
         hash_threads,
         reading,
         state_dir: _,
+        keep_history: _,
         timezone,
         log,
         http: _,

@@ -89,7 +89,7 @@ pub(crate) async fn watch(
         roots = roots.join(", "),
         "started"
     );
-    let ledger = Arc::new(Ledger::open(&config.state_dir));
+    let ledger = Arc::new(Ledger::open(&config.state_dir).keeping(config.keep_history));
     // A sandbox is as new as this process.
     let mark = origin.is_some().then(|| CleanStop::take(&config.state_dir));
     let client = client.in_context(RunContext {

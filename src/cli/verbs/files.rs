@@ -21,6 +21,7 @@ use crate::cli::verbs::metadata::{KnownJson, known_lines, read};
 use crate::cli::verbs::output::{
     Answer, LeftOutJson, absolute_paths, datasets, left_out_lines, left_out_suffix, run_verb, session_folder,
 };
+use crate::cli::verbs::record::Record;
 use crate::config::Config;
 use crate::humanize;
 use crate::json::error_report::ErrorReport;
@@ -30,8 +31,8 @@ use alf::SessionPath;
 use alyx_client::{ProtectedFile, RegisterFileRequest};
 use alyx_registration::advice::Kind;
 use alyx_registration::{
-    Error, FoundFile, Placement, PlannedFiles, ProtectedStatus, RegisterFilesOptions, RegisteredFiles,
-    RegistrationClient,
+    Error, FoundFile, Placement, PlannedFiles, ProtectedStatus, RegisterFilesOptions, RegisteredFile,
+    RegisteredFiles, RegistrationClient, TrailFile,
 };
 
 /// Registers files.
@@ -62,6 +63,7 @@ pub(crate) async fn register_files(args: &RegisterFilesArgs) -> Exit {
                 RegisteredFiles { records: vec![None; files.len()], ..RegisteredFiles::default() };
             for group in &groups {
                 let of_group = client.register_files(&group.files, &group.options).await?;
+                remember(config.as_ref(), group, &of_group).await;
                 for (index, record) in group.indexes.iter().zip(of_group.records) {
                     if let Some(place) = registered.records.get_mut(*index) {
                         *place = record;
@@ -86,6 +88,24 @@ pub(crate) async fn register_files(args: &RegisterFilesArgs) -> Exit {
         progress::shown(progress, work).await
     })
     .await
+}
+
+/// Remembers the files of each session.
+async fn remember(config: Option<&Config>, group: &FileGroup, registered: &RegisteredFiles) {
+    for session in &group.sessions {
+        let is_in = |path: &Path| path.starts_with(session.folder());
+        let records = group.files.iter().zip(&registered.records).filter(|(file, _)| is_in(file));
+        let files = records.filter_map(|(_, record)| record.as_ref().map(RegisteredFile::trail));
+        let left_out = registered.left_out.iter().filter(|file| {
+            // Of several sessions, which one it is of is not known.
+            group.sessions.len() == 1 || is_in(&file.path)
+        });
+        let left_out = left_out.map(|file| TrailFile::left_out(&file.path.to_string_lossy(), &file.reason));
+        let files: Vec<TrailFile> = files.chain(left_out).collect();
+        if files.iter().any(|file| file.left_out.is_none()) {
+            Record::of(config, session, "register-files").done("", files, None).await;
+        }
+    }
 }
 
 /// Files that are registered in the same way, and their indexes among all.

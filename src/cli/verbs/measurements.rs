@@ -11,6 +11,8 @@ use crate::cli::exit::Exit;
 use crate::cli::output::{Failure, exit_of};
 use crate::cli::verbs::connect::run_creating;
 use crate::cli::verbs::output::{Answer, absolute_path};
+use crate::cli::verbs::record::recorded as remember;
+use crate::config::Config;
 use crate::json::error_report::ErrorReport;
 use crate::json::record::{WaterJson, WeighingJson};
 use alf::timestamp::DateInput;
@@ -21,7 +23,7 @@ use alyx_registration::{
 
 /// Records a water administration.
 pub(crate) async fn water(args: &WaterArgs) -> Exit {
-    run_creating("water", &args.verb, async |client, _| {
+    run_creating("water", &args.verb, async |client, config| {
         let options = WaterOptions {
             date_time: args.date_time.as_deref().map(DateInput::Text),
             water_type: args.water_type.clone(),
@@ -35,14 +37,14 @@ pub(crate) async fn water(args: &WaterArgs) -> Exit {
         let plan =
             async |subject: &str| client.plan_water_administration(subject, args.volume, &options).await;
         let record = async |planned| client.record_water(planned).await;
-        measure(&args.subjects.0, args.dry_run, plan, record).await
+        measure(&args.subjects.0, args.dry_run, plan, record, (config, "water")).await
     })
     .await
 }
 
 /// Records a weight.
 pub(crate) async fn weight(args: &WeightArgs) -> Exit {
-    run_creating("weight", &args.verb, async |client, _| {
+    run_creating("weight", &args.verb, async |client, config| {
         let options = WeightOptions {
             date_time: args.date_time.as_deref().map(DateInput::Text),
             user: args.by.clone(),
@@ -52,7 +54,7 @@ pub(crate) async fn weight(args: &WeightArgs) -> Exit {
         };
         let plan = async |subject: &str| client.plan_weight(subject, args.weight, &options).await;
         let record = async |planned| client.record_weight(planned).await;
-        measure(&args.subjects.0, args.dry_run, plan, record).await
+        measure(&args.subjects.0, args.dry_run, plan, record, (config, "weight")).await
     })
     .await
 }
@@ -64,6 +66,7 @@ async fn measure<Request: Measured, Record: Measured>(
     dry_run: bool,
     plan: impl AsyncFn(&str) -> Result<PlannedMeasurement<Request, Record>, Error>,
     record: impl AsyncFn(PlannedMeasurement<Request, Record>) -> Result<RecordedMeasurement<Record>, Error>,
+    (config, command): (Option<&Config>, &str),
 ) -> Result<Answer, Failure> {
     let mut planned = Vec::new();
     for subject in subjects {
@@ -86,7 +89,11 @@ async fn measure<Request: Measured, Record: Measured>(
                 Ok(recorded) => {
                     // Another program may have recorded it since it was planned.
                     let (outcome, line) = match recorded.is_new {
-                        true => ("created", format!("recorded {}", recorded.record.text())),
+                        true => {
+                            let (what, at) = (recorded.record.text(), recorded.record.at());
+                            remember(config, command, subject, at, what.clone()).await;
+                            ("created", format!("recorded {what}"))
+                        }
                         false => ("unchanged", recorded_already(&recorded.record)),
                     };
                     text.push(line);
@@ -157,6 +164,8 @@ trait Measured {
     fn json(&self) -> Self::Json;
     /// Amount, subject and time.
     fn text(&self) -> String;
+    /// When.
+    fn at(&self) -> &str;
     /// The user who measured.
     fn user(&self) -> Option<&str>;
 }
@@ -181,6 +190,10 @@ impl Measured for WaterRequest {
             + &format!(" for {} at {}", self.subject, self.date_time)
     }
 
+    fn at(&self) -> &str {
+        &self.date_time
+    }
+
     fn user(&self) -> Option<&str> {
         Some(&self.user)
     }
@@ -199,6 +212,10 @@ impl Measured for WaterRecord {
             + &format!(" for {} at {}", self.subject, self.date_time)
     }
 
+    fn at(&self) -> &str {
+        &self.date_time
+    }
+
     fn user(&self) -> Option<&str> {
         self.user.as_deref()
     }
@@ -215,6 +232,10 @@ impl Measured for WeighingRequest {
         format!("{} g for {} at {}", self.weight, self.subject, self.date_time)
     }
 
+    fn at(&self) -> &str {
+        &self.date_time
+    }
+
     fn user(&self) -> Option<&str> {
         Some(&self.user)
     }
@@ -229,6 +250,10 @@ impl Measured for WeighingRecord {
 
     fn text(&self) -> String {
         format!("{} g for {} at {}", self.weight.unwrap_or_default(), self.subject, self.date_time)
+    }
+
+    fn at(&self) -> &str {
+        &self.date_time
     }
 
     fn user(&self) -> Option<&str> {

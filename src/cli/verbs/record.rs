@@ -3,7 +3,8 @@
 #![expect(clippy::disallowed_methods, reason = "reads the clock")]
 
 use std::path::PathBuf;
-use std::time::Instant;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use crate::cli::output::{Failure, exit_of};
 use crate::cli::remembered::Remembered;
@@ -14,7 +15,7 @@ use crate::json::error_report::ErrorReport;
 use crate::ledger::{Access, OutcomeRow};
 use alf::SessionPath;
 use alyx_registration::flagged::Registered;
-use alyx_registration::{Error, RegistrationClient, RunContext};
+use alyx_registration::{Error, RegistrationClient, RunContext, TrailFile};
 
 /// The work of a command on one session, for the history and the status; without a configuration it is not remembered.
 pub(super) struct Record<'a> {
@@ -62,18 +63,28 @@ impl<'a> Record<'a> {
     /// Remembers a session of a flag, `with_files` or without; returns what it lacks, and `None` if nothing is remembered.
     pub(super) async fn done_whole(&self, done: Registered, with_files: bool) -> Option<Option<String>> {
         let eid = done.eid.clone();
-        let gap = self.done(&eid, 0, Some(done).filter(|_| with_files)).await;
+        let gap = self.done(&eid, [], Some(done).filter(|_| with_files)).await;
         self.is_kept().then_some(gap)
     }
 
-    /// Remembers a session that is registered; `whole`: with all its files. Returns what it lacks.
-    pub(super) async fn done(&self, eid: &str, n_files: usize, whole: Option<Registered>) -> Option<String> {
+    /// Remembers a session that is registered with these files; `whole`: with all its files. Returns what it lacks.
+    pub(super) async fn done(
+        &self,
+        eid: &str,
+        files: impl IntoIterator<Item = TrailFile>,
+        whole: Option<Registered>,
+    ) -> Option<String> {
         let remembered = self.remembered.as_ref()?;
         let mut result = FlagResult::of(self.session.folder());
         match whole {
             Some(whole) => result.registered(self.session, whole, remembered).await,
             None => {
-                (result.eid, result.files) = (Some(eid.to_owned()), n_files);
+                let files: Vec<TrailFile> = files.into_iter().collect();
+                let registered = || files.iter().filter(|file| file.left_out.is_none());
+                result.eid = Some(eid.to_owned()).filter(|eid| !eid.is_empty());
+                (result.files, result.bytes) =
+                    (registered().count(), registered().filter_map(|file| file.size).sum());
+                result.trail = Arc::new(files.into_iter().collect());
                 result.outcome = ScanOutcome::Registered { left_out: String::new() };
             }
         }
@@ -83,6 +94,34 @@ impl<'a> Record<'a> {
         }
         result.gap
     }
+}
+
+/// Remembers what a command recorded of a subject, such as a weight.
+pub(super) async fn recorded(config: Option<&Config>, command: &str, subject: &str, at: &str, text: String) {
+    let Some(config) = config else { return };
+    let row = OutcomeRow {
+        at: jiff::Timestamp::now(),
+        session: subject.to_owned(),
+        subject: Some(subject.to_owned()),
+        date: at.get(..10).map(str::to_owned),
+        flag: PathBuf::new(),
+        attempt: 1,
+        outcome: "recorded".to_owned(),
+        eid: None,
+        n_files: 0,
+        bytes: 0,
+        took: Duration::ZERO,
+        left_out: String::new(),
+        files: Vec::new(),
+        described: Some(text),
+        kind: None,
+        error: None,
+        next_step: None,
+        next: None,
+        by: Some(command.to_owned()),
+        trail: Arc::default(),
+    };
+    Remembered::open(config, Access::Change).ended(row).await;
 }
 
 /// An error after the last attempt: a command does not wait any longer.

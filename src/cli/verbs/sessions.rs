@@ -30,8 +30,8 @@ use alf::timestamp::DateInput;
 use alyx_client::{SessionRecord, SessionRequest};
 use alyx_registration::{
     Beside, Error, FilesToRegister, FlaggedOptions, FoundFiles, LeftOut, NewSessionOptions, Placement,
-    PlannedFiles, PlannedSession, RecordOutcome, RegisterFilesOptions, RegisteredFiles, RegisteredSession,
-    RootDatasets,
+    PlannedFiles, PlannedSession, RecordOutcome, RegisterFilesOptions, RegisteredFile, RegisteredFiles,
+    RegisteredSession, RootDatasets, TrailFile,
 };
 use session_metadata::Missing;
 
@@ -96,7 +96,7 @@ pub(crate) async fn create_session(args: &CreateSessionArgs) -> Exit {
         let registered = until_quiet(&session, false, None, attempt).await;
         let (registered, _) = record.or_failure(registered).await?;
         if registered.outcome != RecordOutcome::Unchanged {
-            record.done(registered.record.eid(), 0, None).await;
+            record.done(registered.record.eid(), [], None).await;
         }
         let outcome = match registered.outcome {
             RecordOutcome::Created => "created",
@@ -188,7 +188,12 @@ pub(crate) async fn register_session(args: &RegisterSessionArgs) -> Exit {
                 _ => None,
             };
             let n_files = outcomes.iter().flat_map(|outcomes| &outcomes.records).flatten().count();
-            let gap = record.done(registered.record.eid(), n_files, whole).await;
+            let trail = outcomes.iter().flat_map(|outcomes| &outcomes.records).flatten();
+            let left_out = outcomes.iter().flat_map(|outcomes| &outcomes.left_out);
+            let left_out =
+                left_out.map(|file| TrailFile::left_out(&file.path.to_string_lossy(), &file.reason));
+            let trail: Vec<TrailFile> = trail.map(RegisteredFile::trail).chain(left_out).collect();
+            let gap = record.done(registered.record.eid(), trail, whole).await;
             let place = loadable::place_of(&session, registered.record.lab.clone(), placement);
             loadable::report(client, config, Vec::from_iter((n_files > 0).then_some(place))).await;
             registered_answer(&folder, &registered, outcomes, &files, others, gap)
@@ -298,7 +303,7 @@ pub(crate) async fn new_session(args: &NewSessionArgs) -> Exit {
         }
         let made = made?;
         if let (Some(eid), Ok(session)) = (made.eid, SessionPath::parse(&made.folder)) {
-            Record::of(config, &session, "new-session").done(&eid.to_string(), 0, None).await;
+            Record::of(config, &session, "new-session").done(&eid.to_string(), [], None).await;
         }
         let folder = made.folder.display();
         let text = match &made.eid {

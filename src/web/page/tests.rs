@@ -24,6 +24,7 @@ fn outcome(word: &str) -> OutcomeRow {
         next_step: None,
         next: None,
         by: None,
+        trail: Default::default(),
     }
 }
 

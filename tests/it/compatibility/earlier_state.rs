@@ -199,6 +199,8 @@ fn the_recorded_configuration_sets_every_key_that_can_be_set_together() {
         "max_rate",
         "min_rate",
         "yield",
+        "history",
+        "keep",
     ];
     let key = regex::Regex::new("^ *(- )?([a-z0-9_]+):").unwrap();
     let keys = |text: &str| -> std::collections::BTreeSet<String> {

@@ -15,7 +15,9 @@ use crate::error::Error;
 use crate::files::send::RemoteScope;
 use crate::files::upload::{FileToRegister, Owner, Upload, group};
 use crate::hashing::checksum::{Checksum, HashContext, with_checksums};
+use crate::hashing::md5_sum::Md5Sum;
 use crate::listing::left_out::LeftOut;
+use crate::listing::trail::TrailFile;
 use crate::opener::data_folders::DataFolders;
 use crate::session::handle::SessionHandle;
 use alf::SessionPath;
@@ -34,6 +36,13 @@ pub struct RegisteredFiles {
     pub n_unchanged: usize,
 }
 
+impl RegisteredFile {
+    /// It, for the history.
+    pub fn trail(&self) -> TrailFile {
+        TrailFile::registered(&self.record.relative_path(), self.size, self.md5)
+    }
+}
+
 /// A file whose dataset is on Alyx.
 #[derive(Debug, Clone)]
 pub struct RegisteredFile {
@@ -41,6 +50,10 @@ pub struct RegisteredFile {
     pub outcome: RecordOutcome,
     /// The record of the dataset.
     pub record: RegisteredFileRecord,
+    /// Its size in bytes.
+    pub size: u64,
+    /// Its MD5, if it has one.
+    pub md5: Option<Md5Sum>,
 }
 
 /// What registering files would do.
@@ -155,8 +168,14 @@ impl RegistrationClient {
             for upload in &mut sent.uploads {
                 let outcome = RecordOutcome::of(upload.remote.records == 0, upload.is_posted());
                 if let Some(place) = registered.records.get_mut(upload.file.index) {
-                    *place =
-                        upload.record_mut().map(|record| RegisteredFile { outcome, record: record.clone() });
+                    let Checksum { size, md5, .. } = upload.sum;
+                    let file = |record: &mut RegisteredFileRecord| RegisteredFile {
+                        outcome,
+                        record: record.clone(),
+                        size,
+                        md5,
+                    };
+                    *place = upload.record_mut().map(file);
                 }
             }
             registered.moved.extend(sent.moved(&owner));

@@ -7,6 +7,7 @@ use crate::client::options::{RegisterFilesOptions, Relation};
 use crate::files::remote_diff::RemoteState;
 use crate::hashing::checksum::Checksum;
 use crate::listing::left_out::{LeftOut, LeftOutReason, withdraw_renames};
+use crate::listing::trail::TrailFile;
 use alf::{DatasetPath, DatasetTypes, SessionPath};
 use alyx_client::{CheckProtectedRequest, ProtectedFile, RegisterFileRequest, RegisteredFileRecord};
 
@@ -58,6 +59,18 @@ impl Upload {
     /// Whether its record is on Alyx.
     pub(crate) fn is_registered(&self) -> bool {
         matches!(self.state, UploadState::Unchanged(_) | UploadState::Posted(_))
+    }
+
+    /// What became of it, for the history.
+    pub(crate) fn trail(&self) -> TrailFile {
+        let path = self.file.dataset.as_str();
+        let left_out = match &self.state {
+            UploadState::Unchanged(_) | UploadState::Posted(_) => None,
+            UploadState::Pending => Some("not posted".to_owned()),
+            UploadState::Protected(_) => Some("protected on Alyx".to_owned()),
+            UploadState::NotAccepted(why) => Some(why.clone()),
+        };
+        TrailFile { left_out, ..TrailFile::registered(path, self.sum.size, self.sum.md5) }
     }
 
     /// Its record on Alyx, if it was kept.

@@ -1,17 +1,19 @@
 //! A session that was registered by name, with all its files, as one that was flagged.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use crate::client::RegistrationClient;
 use crate::client::options::FlaggedOptions;
 use crate::client::record_outcome::RecordOutcome;
 use crate::error::Error;
-use crate::files::register::RegisteredFiles;
+use crate::files::register::{RegisteredFile, RegisteredFiles};
 use crate::files::send::RemoteScope;
 use crate::flag::Removal;
 use crate::flagged::{Registered, add_excluded};
 use crate::listing::discover::FoundFiles;
 use crate::listing::summary::LeftOutSummary;
+use crate::listing::trail::Trail;
 use crate::session::register::RegisteredSession;
 use alf::SessionPath;
 
@@ -60,6 +62,10 @@ impl RegistrationClient {
             moved: files.moved.clone(),
             bytes,
             left_out: LeftOutSummary::of(&found.left_out),
+            trail: Arc::new(Trail::of(
+                files.records.iter().flatten().map(RegisteredFile::trail),
+                &found.left_out,
+            )),
             gap,
             untyped,
             refused: Vec::new(),

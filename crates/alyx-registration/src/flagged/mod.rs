@@ -18,7 +18,7 @@ use crate::client::RegistrationClient;
 use crate::client::options::FlaggedOptions;
 use crate::error::Error;
 use crate::files::send::RemoteScope;
-use crate::files::upload::Owner;
+use crate::files::upload::{Owner, Upload};
 use crate::flag::{FlagContent, FlagFile, HeldFlag, Removal};
 use crate::flagged::checks::{MIN_WAIT, check_flag_matches, judge_gap};
 use crate::flagged::listing::{DatasetList, Listing, names_and_original};
@@ -30,6 +30,7 @@ use crate::listing::gap::{Gap, Untyped};
 use crate::listing::left_out::{LeftOut, LeftOutReason};
 use crate::listing::snapshot::SessionSnapshot;
 use crate::listing::summary::LeftOutSummary;
+use crate::listing::trail::Trail;
 use crate::metadata::known::KnownSession;
 use crate::session::details::SessionDetails;
 use crate::session::register::SessionSources;
@@ -57,6 +58,8 @@ pub struct Registered {
     pub bytes: u64,
     /// The other files of the folder.
     pub left_out: LeftOutSummary,
+    /// Its files by name.
+    pub trail: Arc<Trail>,
     /// What it lacks; `None` with [`OnLeftOut::Ignore`](crate::OnLeftOut::Ignore).
     pub gap: Option<Gap>,
     /// Kinds of files that no dataset type takes; none with [`OnLeftOut::Ignore`](crate::OnLeftOut::Ignore).
@@ -219,6 +222,7 @@ impl RegistrationClient {
             .map(|upload| (upload.file.dataset.as_str().to_owned(), upload.sum.size))
             .collect();
         let (n_unchanged, moved) = (sent.n_unchanged(), sent.moved(&owner));
+        let trail = Arc::new(Trail::of(sent.uploads.iter().map(Upload::trail), &last.left_out));
         // The last look at the folder may take long, and needs none of it.
         drop(sent);
         let removal = match held {
@@ -237,6 +241,7 @@ impl RegistrationClient {
             moved,
             bytes,
             left_out: LeftOutSummary::of(&last.left_out),
+            trail,
             gap,
             untyped,
             refused,

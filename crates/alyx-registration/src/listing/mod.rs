@@ -12,3 +12,4 @@ pub(crate) mod other_software;
 pub(crate) mod quiet;
 pub(crate) mod snapshot;
 pub(crate) mod summary;
+pub(crate) mod trail;

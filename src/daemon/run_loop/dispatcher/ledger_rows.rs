@@ -1,5 +1,7 @@
 //! Ledger rows: what is remembered of flags and attempts across a restart.
 
+use std::sync::Arc;
+
 use crate::daemon::clock::Moment;
 use crate::daemon::queue::JobStatus;
 use crate::daemon::run_loop::dispatcher::flags::FlagState;
@@ -75,12 +77,14 @@ pub(crate) fn outcome_row(
         next_step: None,
         next: None,
         by: None,
+        trail: Arc::default(),
     };
     match &attempt.result {
         AttemptResult::Registered(done) => {
             row.eid = Some(done.eid.clone());
             (row.n_files, row.bytes) = (done.n_files as u64, done.bytes);
             row.left_out = done.left_out.to_string();
+            row.trail = Arc::clone(&done.trail);
             row.described = done.known.as_ref().and_then(KnownSession::sources);
             row.files = done.left_out.named().iter().map(NamedFile::from).collect();
             row.error = (!done.refused.is_empty()).then(|| some_of(&done.refused, "; "));

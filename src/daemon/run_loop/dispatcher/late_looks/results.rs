@@ -1,6 +1,7 @@
 //! Looks for late files: when they are planned and begin, and what their results mean.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::daemon::clock::Moment;
@@ -173,6 +174,7 @@ impl Dispatcher {
             next_step: None,
             next: None,
             by: None,
+            trail: Arc::clone(&registered.trail),
         }
     }
 
