@@ -304,7 +304,7 @@ mod tests {
                 assert_eq!(*earlier, shape, "--{long} of {} differs from other commands", command.get_name());
             }
         }
-        for hidden in ["project", "procedure", "created-by", "dry", "data-roots", "files"] {
+        for hidden in ["project", "procedure", "created-by", "dry", "data-roots"] {
             assert!(!options.contains_key(hidden), "--{hidden} is only another name");
         }
     }

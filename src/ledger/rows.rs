@@ -90,7 +90,7 @@ pub struct OutcomeRow {
     pub flag: PathBuf,
     /// Number of the attempt, counted from 1.
     pub attempt: u32,
-    /// `registered`, `gaps`, `retry`, `needs_attention`, or `recorded` for a measurement.
+    /// `registered`, `gaps`, `retry`, `needs_attention`, or `recorded` for what is of no session, such as a measurement.
     pub outcome: String,
     /// The session's UUID on Alyx.
     pub eid: Option<String>,
@@ -163,7 +163,7 @@ pub struct HistoryFilter {
     pub session: Option<String>,
     /// Only those with files that were left out by name.
     pub left_out: bool,
-    /// Also measurements, which are of no session.
+    /// Also what was recorded of no session, such as a measurement.
     pub measurements: bool,
     /// At most this number, the latest. 0: all.
     pub limit: usize,

@@ -3,7 +3,7 @@ use std::os::unix::fs::PermissionsExt;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::ledger::*;
-use alyx_registration::{CreatedSessions, Error, SessionSnapshot};
+use alyx_registration::{CreatedSessions, Error, Md5Sum, SessionSnapshot, Trail, TrailFile};
 
 fn folder() -> tempfile::TempDir {
     tempfile::tempdir().unwrap()
@@ -558,4 +558,61 @@ fn the_problem_is_told_while_other_work_waits_for_the_disk() {
         })
     });
     assert_eq!(problem, Some(Ok(None)));
+}
+
+#[test]
+fn a_sighting_keeps_its_first_time_until_it_is_replaced_or_forgotten() {
+    let folder = folder();
+    let ledger = Ledger::open(folder.path());
+    let row = |path: &str, first, last| SightingRow {
+        eid: "e".into(),
+        repository: "rig".into(),
+        path: path.into(),
+        mark: "missing".into(),
+        session: "KS014/2024-05-01/001".into(),
+        evidence: "root 1:2".into(),
+        first: at(first),
+        last: at(last),
+    };
+    assert!(ledger.sighted("missing").is_empty());
+    let rows = [row("alf/a.npy", 0, 5), row("alf/b.npy", 5, 5)];
+    ledger.set_sightings("e", "missing", &rows).unwrap();
+    ledger.set_sightings("f", "bad_copy", &[]).unwrap();
+    assert_eq!(ledger.sightings("e", "missing").unwrap(), rows);
+    assert_eq!((ledger.sighted("missing").len(), ledger.sighted("bad_copy").len()), (1, 0));
+    ledger.set_sightings("e", "missing", &rows[1..]).unwrap();
+    assert_eq!(ledger.sightings("e", "missing").unwrap(), rows[1..]);
+    // A year between two audits is usual.
+    ledger.prune(at(400 * 86_400));
+    assert_eq!(ledger.sightings("e", "missing").unwrap().len(), 1);
+    ledger.prune(at(800 * 86_400));
+    assert_eq!(ledger.sightings("e", "missing").unwrap(), []);
+    ledger.set_sightings("e", "missing", &rows).unwrap();
+    assert_eq!(ledger.forget("KS014/2024-05-01/001"), Some(2));
+}
+
+#[test]
+fn the_files_of_an_outcome_go_with_it_and_the_oldest_go_first() {
+    let folder = folder();
+    let ledger = Ledger::open(folder.path());
+    let md5 = Md5Sum::parse("0cc175b9c0f1b6a831c399e269772661");
+    let trail = Trail {
+        files: vec![
+            TrailFile::registered("alf/a.npy", u64::MAX, md5),
+            TrailFile::registered("alf/b.npy", 0, None),
+            TrailFile::left_out("a.txt", "no ALF name"),
+            TrailFile::left_out("alf/a.npy", "both"),
+        ],
+    };
+    for session in ["a", "b"] {
+        let row = outcome(session, at(0), "registered");
+        ledger.record(&OutcomeRow { trail: trail.clone().into(), ..row }, WaitingChange::Keep);
+    }
+    let ids: Vec<i64> =
+        ledger.history_with_ids(&HistoryFilter::default()).into_iter().map(|(id, _)| id).collect();
+    assert_eq!(ledger.trail(ids[0]).files, trail.files[..3]);
+    ledger.with(|connection| trails::prune(connection, 3)).unwrap();
+    assert_eq!((ledger.trail(ids[1]).files.len(), ledger.trail(ids[0]).files.len()), (0, 3));
+    assert_eq!(ledger.forget("b"), Some(1));
+    assert_eq!(ledger.trail(ids[0]).files, []);
 }

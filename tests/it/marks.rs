@@ -6,6 +6,7 @@ use std::process::Command;
 
 use alyx_registrar::ledger::{Access, Ledger};
 use alyx_registration::{Mark, MarkTarget, MarkedRecord, RecordChange};
+use alyx_sandbox::{Fault, FaultRule};
 use serde_json::{Value, json};
 
 use crate::audit::{Audited, REPOSITORY, World};
@@ -103,6 +104,16 @@ async fn a_file_that_two_audits_miss_is_marked_in_its_file_record_only_and_that_
     let inside = world.rig.root().join("undo.jsonl");
     let inside = world.audit(&["--mark", "--mark-many", "1", "--undo-list", inside.to_str().unwrap()]);
     assert_eq!((inside.code, number(&inside, "marked")), (Some(2), 0));
+
+    // Alyx refuses one record: that is said, and there is a list of what was to be changed.
+    let (method, path_prefix) = (Some("PATCH".to_owned()), "/files/".to_owned());
+    let (code, body) = (403, json!({"detail": "You do not have permission."}).to_string());
+    let fault = Fault::Status { code, body, content_type: "application/json".into(), retry_after: None };
+    world.alyx.control().add_fault(FaultRule { method, path_prefix, times: 1, fault });
+    let refused = world.audit(&["--mark", "--mark-many", "1"]);
+    assert_eq!((refused.code, number(&refused, "marked"), number(&refused, "not_marked")), (Some(1), 0, 1));
+    let [list] = &world.undo_lists()[..] else { panic!("{:?}", world.undo_lists()) };
+    fs::remove_file(list).unwrap();
 
     let marked = world.audit(&["--mark", "--mark-many", "1"]);
     assert_eq!((marked.code, number(&marked, "marked"), number(&marked, "not_marked")), (Some(1), 1, 0));

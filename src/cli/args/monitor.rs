@@ -32,13 +32,10 @@ pub struct StatusArgs {
 
 const HISTORY_HELP: &str = "\
 Examples:
-  alyx-registrar history --subject KS014
-  alyx-registrar history --date 2024-05-01 --outcome needs-attention --json
-  alyx-registrar history --left-out
   alyx-registrar history --subject KS014 --files
+  alyx-registrar history --date 2024-05-01 --outcome needs-attention --json
 
-Outcomes are kept as long as history.keep says, 180 days by default. Exits with 0, even if there are none, with 74 if the folder given with --state-dir does
-not exist or the ledger cannot be read.";
+Kept as long as history.keep says. Exits with 0, even if there are none, with 74 if there is no such state folder.";
 
 /// `history`.
 #[derive(Args, Clone, Debug)]
@@ -89,7 +86,8 @@ pub enum OutcomeWord {
     /// It failed, and needs attention before it can succeed
     #[value(aliases = ["needs_attention", "needs-person", "needs_person"])]
     NeedsAttention,
-    /// A command recorded a measurement, such as a weight
+    /// A command recorded what is of no session, such as a weight
+    #[value(hide = true)]
     Recorded,
 }
 

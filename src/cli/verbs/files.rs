@@ -21,7 +21,7 @@ use crate::cli::verbs::metadata::{KnownJson, known_lines, read};
 use crate::cli::verbs::output::{
     Answer, LeftOutJson, absolute_paths, datasets, left_out_lines, left_out_suffix, run_verb, session_folder,
 };
-use crate::cli::verbs::record::Record;
+use crate::cli::verbs::record::{Record, Recorded};
 use crate::config::Config;
 use crate::humanize;
 use crate::json::error_report::ErrorReport;
@@ -90,8 +90,15 @@ pub(crate) async fn register_files(args: &RegisterFilesArgs) -> Exit {
     .await
 }
 
-/// Remembers the files of each session.
+/// Remembers the files of each session, or of the record that they belong to.
 async fn remember(config: Option<&Config>, group: &FileGroup, registered: &RegisteredFiles) {
+    if let Some(relation) = &group.options.relation {
+        let files: Vec<TrailFile> = registered.records.iter().flatten().map(RegisteredFile::trail).collect();
+        let of = format!("{} {}", relation.content_type, relation.object_id);
+        let text = format!("{} of {of}", datasets(files.len()));
+        let done = Recorded { command: "register-files", of, text, files, ..Recorded::default() };
+        return done.remember(config).await;
+    }
     for session in &group.sessions {
         let is_in = |path: &Path| path.starts_with(session.folder());
         let records = group.files.iter().zip(&registered.records).filter(|(file, _)| is_in(file));

@@ -11,7 +11,7 @@ use crate::cli::exit::Exit;
 use crate::cli::output::{Failure, exit_of};
 use crate::cli::verbs::connect::run_creating;
 use crate::cli::verbs::output::{Answer, absolute_path};
-use crate::cli::verbs::record::recorded as remember;
+use crate::cli::verbs::record::Recorded;
 use crate::config::Config;
 use crate::json::error_report::ErrorReport;
 use crate::json::record::{WaterJson, WeighingJson};
@@ -91,7 +91,16 @@ async fn measure<Request: Measured, Record: Measured>(
                     let (outcome, line) = match recorded.is_new {
                         true => {
                             let (what, at) = (recorded.record.text(), recorded.record.at());
-                            remember(config, command, subject, at, what.clone()).await;
+                            let (of, text) = (subject.clone(), what.clone());
+                            let done = Recorded {
+                                command,
+                                subject: Some(of.clone()),
+                                of,
+                                at: Some(at),
+                                text,
+                                ..Recorded::default()
+                            };
+                            done.remember(config).await;
                             ("created", format!("recorded {what}"))
                         }
                         false => ("unchanged", recorded_already(&recorded.record)),

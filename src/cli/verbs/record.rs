@@ -96,32 +96,50 @@ impl<'a> Record<'a> {
     }
 }
 
-/// Remembers what a command recorded of a subject, such as a weight.
-pub(super) async fn recorded(config: Option<&Config>, command: &str, subject: &str, at: &str, text: String) {
-    let Some(config) = config else { return };
-    let row = OutcomeRow {
-        at: jiff::Timestamp::now(),
-        session: subject.to_owned(),
-        subject: Some(subject.to_owned()),
-        date: at.get(..10).map(str::to_owned),
-        flag: PathBuf::new(),
-        attempt: 1,
-        outcome: "recorded".to_owned(),
-        eid: None,
-        n_files: 0,
-        bytes: 0,
-        took: Duration::ZERO,
-        left_out: String::new(),
-        files: Vec::new(),
-        described: Some(text),
-        kind: None,
-        error: None,
-        next_step: None,
-        next: None,
-        by: Some(command.to_owned()),
-        trail: Arc::default(),
-    };
-    Remembered::open(config, Access::Change).ended(row).await;
+/// What a command recorded of something other than a session.
+#[derive(Default)]
+pub(super) struct Recorded<'a> {
+    pub(super) command: &'a str,
+    /// What it is of: a subject, or another record on Alyx.
+    pub(super) of: String,
+    /// The subject, if it is one.
+    pub(super) subject: Option<String>,
+    /// The time of a measurement.
+    pub(super) at: Option<&'a str>,
+    /// In words.
+    pub(super) text: String,
+    pub(super) files: Vec<TrailFile>,
+}
+
+impl Recorded<'_> {
+    /// Remembers it; without a configuration it is not remembered.
+    pub(super) async fn remember(self, config: Option<&Config>) {
+        let Some(config) = config else { return };
+        let registered = || self.files.iter().filter(|file| file.left_out.is_none());
+        let row = OutcomeRow {
+            at: jiff::Timestamp::now(),
+            session: self.of,
+            subject: self.subject,
+            date: self.at.and_then(|at| at.get(..10)).map(str::to_owned),
+            flag: PathBuf::new(),
+            attempt: 1,
+            outcome: "recorded".to_owned(),
+            eid: None,
+            n_files: registered().count() as u64,
+            bytes: registered().filter_map(|file| file.size).sum(),
+            took: Duration::ZERO,
+            left_out: String::new(),
+            files: Vec::new(),
+            described: Some(self.text),
+            kind: None,
+            error: None,
+            next_step: None,
+            next: None,
+            by: Some(self.command.to_owned()),
+            trail: Arc::new(self.files.into_iter().collect()),
+        };
+        Remembered::open(config, Access::Change).ended(row).await;
+    }
 }
 
 /// An error after the last attempt: a command does not wait any longer.
