@@ -10,7 +10,7 @@ pub(super) mod undo_list;
 pub(super) mod unmark;
 
 use std::collections::{BTreeSet, HashMap};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -340,28 +340,55 @@ impl<'a> Marks<'a> {
             Ok(Err(failure)) => return Err(failure),
             Err(error) => return Err(Failure::new(Exit::Io, error)),
         };
-        for (ready, record) in records {
+        let mut left = Vec::new();
+        let ended = self.mark_each(client, &records, shutdown, (&undo, totals, &mut left)).await;
+        let (file, any) = (undo.clone(), left.len() < records.len());
+        let struck = tokio::task::spawn_blocking(move || undo_list::strike(&file, &left)).await;
+        struck.unwrap_or_else(|error| Err(Failure::new(Exit::Io, error)))?;
+        if any {
+            self.report.undo(&undo);
+        }
+        ended
+    }
+
+    /// Marks one record after the other. `left`: those that were certainly not changed.
+    async fn mark_each(
+        &self,
+        client: &RegistrationClient,
+        records: &[(Ready, MarkedRecord)],
+        shutdown: &CancellationToken,
+        (undo, totals, left): (&Path, &mut MarkTotals, &mut Vec<String>),
+    ) -> Result<(), Failure> {
+        for (n, (ready, record)) in records.iter().enumerate() {
+            let others = |from: usize| records.iter().skip(from).map(|(_, record)| record.record.clone());
             if shutdown.is_cancelled() {
+                left.extend(others(n));
                 return Err(Failure::new(Exit::Interrupted, "stopped before all were marked; run it again"));
             }
-            match self.mark_one(client, &ready, &record).await {
+            let why = match self.mark_one(client, ready, record).await {
                 Ok(RecordChange::Done) => {
                     totals.marked += 1;
                     totals.not_marked = totals.not_marked.saturating_sub(1);
-                    self.report.marked(&record, &undo);
+                    self.report.marked(record, undo);
+                    continue;
                 }
                 Ok(RecordChange::Needless) => {
-                    self.report.not_marked(&ready.target.not_marked("its file record says so already"));
+                    left.push(record.record.clone());
+                    "its file record says so already".to_owned()
                 }
-                Ok(RecordChange::LeftAlone(why)) => self.report.not_marked(&ready.target.not_marked(why)),
+                Ok(RecordChange::LeftAlone(why)) => {
+                    left.push(record.record.clone());
+                    why
+                }
+                Ok(RecordChange::Unconfirmed(why)) => why,
                 Err(error) if is_for_all(&error) => {
-                    self.report.undo(&undo);
+                    left.extend(others(n + 1));
                     return Err(failed(&error));
                 }
-                Err(error) => self.report.not_marked(&ready.target.not_marked(error.to_string())),
-            }
+                Err(error) => error.to_string(),
+            };
+            self.report.not_marked(&ready.target.not_marked(why));
         }
-        self.report.undo(&undo);
         Ok(())
     }
 

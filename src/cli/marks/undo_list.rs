@@ -3,6 +3,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "works on the disk")]
 
+use std::collections::HashSet;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
@@ -29,6 +30,12 @@ struct Header {
     alyx: String,
     /// When it was written.
     at: Timestamp,
+}
+
+/// A line for a record that was not changed after all: another program may change it, and that is not undone.
+#[derive(Debug, Serialize, Deserialize)]
+struct LeftAlone {
+    left_alone: String,
 }
 
 /// A list that is to be written.
@@ -98,15 +105,45 @@ impl UndoList {
                 ),
             ));
         }
-        let record = |line: &str| serde_json::from_str(line);
-        let records: Result<Vec<MarkedRecord>, _> = lines.map(record).collect();
-        records.map_err(|error| {
+        let (mut records, mut left) = (Vec::<MarkedRecord>::new(), HashSet::new());
+        let read = lines.try_for_each(|line| {
+            match serde_json::from_str::<LeftAlone>(line) {
+                Ok(struck) => drop(left.insert(struck.left_alone)),
+                Err(_) => records.push(serde_json::from_str(line)?),
+            }
+            Ok(())
+        });
+        records.retain(|record| !left.contains(&record.record));
+        read.map(|()| records).map_err(|error: serde_json::Error| {
             Failure::new(
                 Exit::Usage,
                 format!("the undo list {file:?} is damaged ({error}); undo its marks on Alyx"),
             )
         })
     }
+}
+
+/// Strikes out records that were not changed after all. Blocks.
+pub(super) fn strike(file: &Path, left: &[String]) -> Result<(), Failure> {
+    if left.is_empty() {
+        return Ok(());
+    }
+    let append = || {
+        let mut text = String::new();
+        for record in left {
+            text.push_str(&serde_json::to_string(&LeftAlone { left_alone: record.clone() })?);
+            text.push('\n');
+        }
+        let mut list = std::fs::OpenOptions::new().append(true).open(file)?;
+        list.write_all(text.as_bytes())?;
+        list.sync_all()
+    };
+    append().map_err(|error: std::io::Error| {
+        Failure::new(
+            Exit::Io,
+            format!("the undo list {file:?} cannot be completed ({error}); it also names records that were left alone"),
+        )
+    })
 }
 
 #[cfg(test)]
@@ -137,6 +174,10 @@ mod tests {
         let file = list.write(Timestamp::UNIX_EPOCH).unwrap();
         assert_eq!(file, state.path().join("marks-19700101T000000000.jsonl"));
         assert_eq!(UndoList::read(&file, "https://alyx/").unwrap(), [record.clone(), record]);
+        strike(&file, &["other".to_owned()]).unwrap();
+        assert_eq!(UndoList::read(&file, "https://alyx/").unwrap().len(), 2);
+        strike(&file, &["r".to_owned()]).unwrap();
+        assert_eq!(UndoList::read(&file, "https://alyx/").unwrap(), []);
         assert!(UndoList::read(&file, "https://other/").is_err());
         assert!(list.write(Timestamp::UNIX_EPOCH).is_err(), "it would overwrite the other");
         std::fs::write(state.path().join("other"), "{}\n").unwrap();

@@ -46,7 +46,7 @@ pub(in crate::cli) async fn unmark(
                 report.unmarked(record);
             }
             Ok(RecordChange::Needless) => totals.unchanged += 1,
-            Ok(RecordChange::LeftAlone(why)) => {
+            Ok(RecordChange::LeftAlone(why) | RecordChange::Unconfirmed(why)) => {
                 totals.not_unmarked += 1;
                 report.left(record, &why);
             }

@@ -48,7 +48,7 @@ impl Said {
 
 /// Functions and variants that take a reason: the last names of the path before the parenthesis, and the number of
 /// words from which a literal counts as a reason.
-const REASON_PARAMETERS: [(&[&str], usize); 11] = [
+const REASON_PARAMETERS: [(&[&str], usize); 12] = [
     (&["refuse"], 2),
     (&["warnings", "push"], 2),
     (&["Error", "Invalid"], 2),
@@ -60,6 +60,7 @@ const REASON_PARAMETERS: [(&[&str], usize); 11] = [
     (&["Refusal", "new"], 3),
     (&["Err"], 3),
     (&["RecordChange", "LeftAlone"], 3),
+    (&["RecordChange", "Unconfirmed"], 3),
 ];
 
 /// Files in which every sentence is a reason.

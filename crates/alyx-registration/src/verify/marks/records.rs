@@ -43,6 +43,8 @@ pub enum RecordChange {
     Needless,
     /// The record was left alone: why, with the next step.
     LeftAlone(String),
+    /// The change was sent, and Alyx does not show it: what to do.
+    Unconfirmed(String),
 }
 
 /// What a file record says.
@@ -231,7 +233,7 @@ impl RegistrationClient {
         if RecordState::of(&self.alyx().file_record(id).await?) == wanted {
             return Ok(RecordChange::Done);
         }
-        Ok(RecordChange::LeftAlone(
+        Ok(RecordChange::Unconfirmed(
             "Alyx holds something else than was sent; look at its file record on Alyx".to_owned(),
         ))
     }
