@@ -4,6 +4,7 @@
 #![expect(clippy::disallowed_methods, reason = "reads the clock")]
 
 mod flags;
+mod marks;
 mod position;
 mod report;
 mod scope;
@@ -23,13 +24,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cli::args::AuditArgs;
 use crate::cli::audit::flags::{Flag, create, wanted};
+pub(crate) use crate::cli::audit::marks::unmark;
 use crate::cli::audit::position::{Position, PositionFile};
 use crate::cli::audit::scope::{Scope, SubjectScope, Task};
 use crate::cli::audit::sums::SumLists;
 use crate::cli::audit::targets::targets;
 use crate::cli::exit::Exit;
-use crate::cli::marks::report::Report;
-use crate::cli::marks::{MarkOptions, Marks, unmark::unmark as undo};
+use crate::cli::marks::Marks;
 use crate::cli::output::{Failure, exit_of, progress, say};
 use crate::cli::scan::scan_roots::{ScannedRoots, scan_roots};
 use crate::cli::service::wiring;
@@ -42,7 +43,7 @@ use alf::SessionPath;
 use alyx_client::NextStep;
 use alyx_registration::flag::FlagFile;
 use alyx_registration::{
-    AuditRoots, AuditRules, Error, FlaggedOptions, HeldSums, Mark, RegistrationClient, SessionAudit,
+    AuditRoots, AuditRules, Error, FlaggedOptions, HeldSums, RegistrationClient, SessionAudit,
 };
 
 /// The least number of sessions that are compared at the same time: most of their time is Alyx's.
@@ -59,28 +60,6 @@ pub(crate) async fn audit(args: &AuditArgs) -> Exit {
     }
 }
 
-/// Undoes the marks of an earlier audit.
-pub(crate) async fn unmark(args: &AuditArgs) -> Exit {
-    let undone = async {
-        let config = wiring::configuration(&args.config())?;
-        let client = wiring::read_only_client(&config, wiring::credentials(&config)?)?;
-        let shutdown = CancellationToken::new();
-        signals::listen(shutdown.clone()).map_err(|error| Failure::no_signals(&error))?;
-        wiring::check_login(&client).await?;
-        let file = args.unmark.as_deref().unwrap_or(Path::new(""));
-        undo(file, &config, &client, &marks_report(args, &config), &shutdown).await
-    };
-    match undone.await {
-        Ok(exit) => exit,
-        Err(failure) => failure.end("audit", args.json),
-    }
-}
-
-fn marks_report(args: &AuditArgs, config: &Config) -> Report {
-    let zone = config.timezone.clone().unwrap_or_else(jiff::tz::TimeZone::system);
-    Report { command: "audit", json: args.json, zone }
-}
-
 async fn audit_with(args: &AuditArgs) -> Result<Exit, Failure> {
     if args.flag && !args.yes && !std::io::stdin().is_terminal() {
         let text = "--flag asks before it puts flags: run it on a terminal, or add --yes";
@@ -92,7 +71,7 @@ async fn audit_with(args: &AuditArgs) -> Result<Exit, Failure> {
         return Err(Failure::new(Exit::Usage, text));
     }
     let config = wiring::configuration(&args.config())?;
-    let sums = sum_lists(args, &config).await?;
+    let sums = sums::begin(args, &config).await?;
     let client = wiring::read_only_client(&config, wiring::credentials(&config)?)?;
     let shutdown = CancellationToken::new();
     signals::listen(shutdown.clone()).map_err(|error| Failure::no_signals(&error))?;
@@ -131,7 +110,7 @@ async fn audit_with(args: &AuditArgs) -> Result<Exit, Failure> {
         (state.position.tally.clone(), std::mem::take(&mut state.flags), state.sums.take())
     };
     let (mut errors, mut exit) = (Vec::new(), None);
-    match finished(sums).await {
+    match sums::finished(sums).await {
         Ok(lines) if args.json => drop(lines),
         Ok(lines) => lines.iter().for_each(|line| say!("{line}")),
         Err(failure) => {
@@ -157,20 +136,6 @@ async fn audit_with(args: &AuditArgs) -> Result<Exit, Failure> {
     let exit = exit.unwrap_or(if errors.is_empty() { tally.exit() } else { Exit::Incomplete });
     report::totals(&tally, args.flag, errors, args.json);
     Ok(exit)
-}
-
-/// The lists of `--sums`, begun before anything is asked for.
-async fn sum_lists(args: &AuditArgs, config: &Config) -> Result<Option<SumLists>, Failure> {
-    let Some(file) = args.sums.clone() else { return Ok(None) };
-    let roots = config.data_roots.iter().map(|root| root.path.clone()).collect();
-    let created = tokio::task::spawn_blocking(move || SumLists::create(&file, roots)).await;
-    created.unwrap_or_else(|error| Err(Failure::new(Exit::Io, error))).map(Some)
-}
-
-async fn finished(sums: Option<SumLists>) -> Result<Vec<String>, Failure> {
-    let Some(sums) = sums else { return Ok(Vec::new()) };
-    let finished = tokio::task::spawn_blocking(move || sums.finish()).await;
-    finished.unwrap_or_else(|error| Err(Failure::new(Exit::Io, error)))
 }
 
 /// An audit in progress.
@@ -283,11 +248,8 @@ impl<'a> Audit<'a> {
                 "sessions without a folder are not reported, because not all data roots could be listed"
             );
         }
-        let options =
-            MarkOptions { wanted: args.mark, many: args.mark_many, undo_list: args.undo_list.clone() };
-        let report = marks_report(args, config);
         Ok(Self {
-            marks: Marks::begin(config, options, &[Mark::Missing], report, HANGS_AFTER),
+            marks: marks::begin(args, config, HANGS_AFTER),
             args,
             config,
             client,

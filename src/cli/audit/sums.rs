@@ -7,8 +7,11 @@
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use crate::cli::args::AuditArgs;
+use crate::cli::exit::Exit;
 use crate::cli::new_file::NewFile;
 use crate::cli::output::Failure;
+use crate::config::Config;
 use crate::humanize::count;
 use alyx_registration::{HeldSum, HeldSums};
 
@@ -96,6 +99,21 @@ impl SumLists {
         }
         Ok(lines)
     }
+}
+
+/// The lists of `--sums`, begun before anything is asked for.
+pub(super) async fn begin(args: &AuditArgs, config: &Config) -> Result<Option<SumLists>, Failure> {
+    let Some(file) = args.sums.clone() else { return Ok(None) };
+    let roots = config.data_roots.iter().map(|root| root.path.clone()).collect();
+    let created = tokio::task::spawn_blocking(move || SumLists::create(&file, roots)).await;
+    created.unwrap_or_else(|error| Err(Failure::new(Exit::Io, error))).map(Some)
+}
+
+/// Completes the lists, if there are any. Returns what they are, for people.
+pub(super) async fn finished(sums: Option<SumLists>) -> Result<Vec<String>, Failure> {
+    let Some(sums) = sums else { return Ok(Vec::new()) };
+    let finished = tokio::task::spawn_blocking(move || sums.finish()).await;
+    finished.unwrap_or_else(|error| Err(Failure::new(Exit::Io, error)))
 }
 
 fn written(file: &mut NewFile, line: &str) -> Result<(), Failure> {
