@@ -119,7 +119,7 @@ fn age(folder: &Path) {
 }
 
 /// As the configuration registers.
-fn here() -> FlaggedOptions {
+pub fn here() -> FlaggedOptions {
     let repository = Some(REPOSITORY.to_owned());
     let files = RegisterFilesOptions { repository, ..RegisterFilesOptions::default() };
     FlaggedOptions { files, ..with_files() }

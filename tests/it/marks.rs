@@ -1,5 +1,6 @@
 //! Marks and sums: what an audit says on Alyx of missing files, how that is undone, and the lists for other programs.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -9,7 +10,9 @@ use alyx_registration::{Mark, MarkTarget, MarkedRecord, RecordChange};
 use alyx_sandbox::{Fault, FaultRule};
 use serde_json::{Value, json};
 
+use crate::audit::here;
 use crate::audit::{Audited, REPOSITORY, World};
+use crate::common::rng::SeededRng;
 use crate::common::{Alyx, Session, snapshot};
 use crate::json_schema::Checker;
 use crate::program::output;
@@ -288,4 +291,61 @@ async fn other_programs_check_any_copy_with_the_sums() {
         assert_eq!(audited.code, Some(2), "{audited:#?}");
     }
     assert_eq!(fs::read_to_string(list).unwrap(), text);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_hundred_random_injuries_the_lists_miss_none_and_invent_none() {
+    let world = World::new().await;
+    let mut rng = SeededRng::of("SUMS_SEED");
+    let mut whole = Vec::new();
+    for day in 1..=4 {
+        let session = world.session(&format!("2024-05-{day:02}/001"));
+        for n in 0..50 {
+            let path = format!("alf/probe{:02}/spikes.times.part{n:02}.npy", n % 3);
+            session.file(&path, format!("{day} {n}"));
+            whole.push((session.clone(), path));
+        }
+        world.register(&session, &here()).await;
+    }
+    let list = world.rig.beside("sums.md5");
+    let list = list.to_str().unwrap();
+    world.says(&["--sums", list]);
+    let (tree, all) = (world.rig.root().join("cortexlab/Subjects"), whole.len());
+    let mut injured = BTreeSet::new();
+    for n in 0..100 {
+        let (session, path) = whole.swap_remove(rng.below(whole.len()));
+        injured.insert(format!("{}/{path}", session.name()));
+        let file = session.folder.join(&path);
+        let mut content = fs::read(&file).unwrap();
+        let modified = fs::metadata(&file).unwrap().modified().unwrap();
+        match n % 4 {
+            0 => fs::remove_file(&file).unwrap(),
+            1 => fs::rename(&file, file.with_extension("moved")).unwrap(),
+            2 => fs::write(&file, &content[1..]).unwrap(),
+            _ => {
+                // A flipped bit, with the times of before.
+                content[0] ^= 1 << rng.below(8);
+                fs::write(&file, content).unwrap();
+                fs::File::open(&file).unwrap().set_modified(modified).unwrap();
+            }
+        }
+    }
+    let run = |tool: &str, words: &[&str]| {
+        let output = Command::new(tool).args(words).current_dir(&tree).output().ok()?;
+        Some(String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    let said = run("md5sum", &["-c", "--quiet", list]).unwrap();
+    let failed: BTreeSet<String> =
+        said.lines().map(|line| line.split(": FAILED").next().unwrap().to_owned()).collect();
+    assert_eq!(failed, injured);
+    if let Some(said) = run("rclone", &["checksum", "md5", list, ".", "--one-way", "--combined", "-"]) {
+        let differs = said.lines().filter(|line| !line.starts_with("= "));
+        let failed: BTreeSet<String> = differs.map(|line| line[2..].to_owned()).collect();
+        assert_eq!(failed, injured, "{said}");
+    }
+    let hashdeep = format!("{list}.hashdeep");
+    if let Some(said) = run("hashdeep", &["-r", "-l", "-a", "-v", "-k", &hashdeep, "KS014"]) {
+        let matched = said.lines().find(|line| line.contains("Files matched")).unwrap();
+        assert_eq!(matched.split(": ").last().unwrap(), (all - injured.len()).to_string(), "{said}");
+    }
 }
