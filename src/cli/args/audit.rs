@@ -51,16 +51,15 @@ pub struct AuditArgs {
     #[arg(long, requires = "flag")]
     pub yes: bool,
 
-    /// Say on Alyx, in the file records of this repository, that files are missing which two audits have missed, at least an
-    /// hour apart (`exists: false`)
+    /// Say on Alyx which files are missing here (`exists: false`), if two audits, an hour apart, have missed them
     #[arg(long, conflicts_with = "resume")]
     pub mark: bool,
 
-    /// With --mark: up to N files, not only 20 and 1 % of those that are compared
+    /// With --mark: up to N files, not only 20 and 1 % of those compared
     #[arg(long, value_name = "N", requires = "mark", value_parser = clap::value_parser!(u64).range(1..=100_000))]
     pub mark_many: Option<u64>,
 
-    /// With --mark: the new file that says how to undo it [default: marks-TIME.jsonl in the state folder]
+    /// With --mark: the new file for --unmark [default: marks-TIME.jsonl in the state folder]
     #[arg(long, value_name = "FILE", requires = "mark")]
     pub undo_list: Option<PathBuf>,
 
@@ -68,8 +67,7 @@ pub struct AuditArgs {
     #[arg(long, value_name = "FILE", conflicts_with_all = ["targets", "since", "resume", "flag", "mark", "sums"])]
     pub unmark: Option<PathBuf>,
 
-    /// Write the MD5 that Alyx holds of each file into a new FILE, for `md5sum -c` and `rclone checksum md5`, and into
-    /// FILE.hashdeep, for `hashdeep -a`
+    /// Write the MD5 sums that Alyx holds into a new FILE, for md5sum and rclone, and FILE.hashdeep, for hashdeep
     #[arg(long, value_name = "FILE", conflicts_with = "resume")]
     pub sums: Option<PathBuf>,
 
