@@ -12,6 +12,7 @@ mod memory;
 mod problem;
 mod rows;
 mod schema;
+mod verified;
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -32,6 +33,7 @@ use crate::ledger::problem::Problem;
 pub use crate::ledger::rows::{
     HistoryFilter, NamedFile, OutcomeRow, RegisteredRow, WaitingChange, WaitingRow,
 };
+pub use crate::ledger::verified::{Verified, VerifiedRow, VerifiedTotals};
 
 /// Name of the ledger in the state folder.
 pub const FILE_NAME: &str = "ledger.sqlite";
