@@ -14,6 +14,7 @@ mod rows;
 mod schema;
 mod sightings;
 mod trails;
+mod verified;
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -35,6 +36,7 @@ pub use crate::ledger::rows::{
     HistoryFilter, NamedFile, OutcomeRow, RegisteredRow, WaitingChange, WaitingRow,
 };
 pub use crate::ledger::sightings::SightingRow;
+pub use crate::ledger::verified::{Verified, VerifiedRow, VerifiedTotals};
 
 /// Name of the ledger in the state folder.
 pub const FILE_NAME: &str = "ledger.sqlite";

@@ -488,8 +488,14 @@ async fn errors_of_the_disk_and_a_disk_that_hangs_are_unreadable_and_not_missing
     let client = RegistrationClient::new(world.alyx.alyx(), options);
     let roots = AuditRoots::load([share.path()]);
     let (flagged, hangs_after) = (here(), std::time::Duration::from_millis(300));
-    let rules =
-        AuditRules { flagged: &flagged, roots: &roots, hangs_after, has_all_folders: true, sums: false };
+    let rules = AuditRules {
+        flagged: &flagged,
+        roots: &roots,
+        hangs_after,
+        has_all_folders: true,
+        contents: false,
+        sums: false,
+    };
     let pairs = client.sessions_to_audit("KS014", &[session.path()]).await.unwrap();
     let audit = client.audit_session(&pairs[0], &rules).await.unwrap();
     let found: Vec<_> = audit.findings.iter().map(|finding| (finding.kind, finding.path.clone())).collect();

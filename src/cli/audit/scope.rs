@@ -10,7 +10,7 @@ use alyx_registration::SessionPair;
 
 /// What an argument names.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Target {
+pub(in crate::cli) enum Target {
     /// A session on Alyx, and its subject.
     Eid { eid: String, subject: String },
     /// A session by its path, be there a folder or not.
@@ -23,9 +23,9 @@ pub(super) enum Target {
 
 /// The sessions of one subject that are compared.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct SubjectScope {
+pub(in crate::cli) struct SubjectScope {
     /// All its folders: a session is paired with each of them, whether it is compared or not.
-    pub(super) folders: Vec<SessionPath>,
+    pub(in crate::cli) folders: Vec<SessionPath>,
     everything: bool,
     /// Whether sessions without a folder are compared.
     without_folder: bool,
@@ -36,21 +36,21 @@ pub(super) struct SubjectScope {
 
 impl SubjectScope {
     /// Whether an argument names this session alone.
-    pub(super) fn names(&self, pair: &SessionPair) -> bool {
+    pub(in crate::cli) fn names(&self, pair: &SessionPair) -> bool {
         self.names.contains(&pair.name) || pair.eids.iter().any(|eid| self.eids.contains(eid))
     }
 }
 
 /// The subjects to ask for, each with its sessions.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Scope {
-    pub(super) subjects: BTreeMap<String, SubjectScope>,
+pub(in crate::cli) struct Scope {
+    pub(in crate::cli) subjects: BTreeMap<String, SubjectScope>,
     since: Option<String>,
 }
 
 impl Scope {
     /// The scope of these targets; without one, everything. `folders`: all session folders of the data roots.
-    pub(super) fn of(targets: &[Target], folders: Vec<SessionPath>, since: Option<Date>) -> Self {
+    pub(in crate::cli) fn of(targets: &[Target], folders: Vec<SessionPath>, since: Option<Date>) -> Self {
         let mut all: BTreeMap<String, SubjectScope> = BTreeMap::new();
         for folder in folders {
             all.entry(folder.subject().to_owned()).or_default().folders.push(folder);
@@ -99,7 +99,7 @@ impl Scope {
     }
 
     /// Whether a session is compared.
-    pub(super) fn takes(&self, subject: &SubjectScope, pair: &SessionPair) -> bool {
+    pub(in crate::cli) fn takes(&self, subject: &SubjectScope, pair: &SessionPair) -> bool {
         let date = pair.name.rsplit('/').nth(1).unwrap_or_default();
         if self.since.as_deref().is_some_and(|since| date < since) {
             return false;
@@ -113,7 +113,7 @@ impl Scope {
     }
 
     /// How many sessions have a folder and are compared: those without are known only when Alyx has answered.
-    pub(super) fn sessions(&self) -> usize {
+    pub(in crate::cli) fn sessions(&self) -> usize {
         let of = |subject: &SubjectScope| {
             let single = |folder: &SessionPath| SessionPair {
                 name: folder.to_string(),
@@ -128,18 +128,18 @@ impl Scope {
 }
 
 /// Whether a word names a folder or a session, not a subject.
-pub(super) fn is_path(word: &str) -> bool {
+pub(in crate::cli) fn is_path(word: &str) -> bool {
     word.contains('/')
         || matches!(Path::new(word).components().next(), Some(first) if first.as_os_str() == "." || first.as_os_str() == "..")
 }
 
 /// One session to compare.
 #[derive(Clone)]
-pub(super) struct Task {
-    pub(super) subject: String,
-    pub(super) pair: SessionPair,
+pub(in crate::cli) struct Task {
+    pub(in crate::cli) subject: String,
+    pub(in crate::cli) pair: SessionPair,
     /// Whether the next one has another name: an audit is resumed between names only.
-    pub(super) is_last_of_name: bool,
+    pub(in crate::cli) is_last_of_name: bool,
 }
 
 #[cfg(test)]

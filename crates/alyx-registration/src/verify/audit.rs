@@ -11,6 +11,7 @@ use crate::client::options::FlaggedOptions;
 use crate::error::Error;
 use crate::repository::placement::Placement;
 use crate::verify::compare::{Expected, compare};
+use crate::verify::copy::HeldCopy;
 use crate::verify::disk::DiskFiles;
 use crate::verify::finding::{Finding, FindingKind, Seen};
 use crate::verify::flag_need::FlagNeed;
@@ -41,6 +42,8 @@ pub struct AuditRules<'a> {
     pub has_all_folders: bool,
     /// Whether the sums of the datasets are wanted.
     pub sums: bool,
+    /// Whether the files to verify are wanted.
+    pub contents: bool,
 }
 
 /// What an audit says of a session.
@@ -57,6 +60,8 @@ pub struct SessionAudit {
     pub is_recent: bool,
     /// The sums that Alyx holds of its datasets here, if they are wanted.
     pub sums: HeldSums,
+    /// The files whose content can be compared with Alyx, if they are wanted.
+    pub copies: Vec<HeldCopy>,
     /// What a flag would select from, unless it has one already.
     unflagged: Option<Unflagged>,
     /// It changed with each look; only what all looks agree on is reported.
@@ -125,7 +130,8 @@ impl RegistrationClient {
     /// let pairs = client.sessions_to_audit("KS014", &[SessionPath::parse(&folder)?]).await?;
     /// let (flagged, roots) = (FlaggedOptions::default(), AuditRoots::load([root.as_path()]));
     /// let hangs_after = std::time::Duration::from_secs(60);
-    /// let rules = AuditRules { flagged: &flagged, roots: &roots, hangs_after, has_all_folders: true, sums: false };
+    /// let (has_all_folders, contents, sums) = (true, false, false);
+    /// let rules = AuditRules { flagged: &flagged, roots: &roots, hangs_after, has_all_folders, contents, sums };
     /// let audit = client.audit_session(&pairs[0], &rules).await?;
     /// assert_eq!(audit.findings[0].kind, FindingKind::FolderWithoutSession);
     /// # Ok(()) }
@@ -258,6 +264,12 @@ impl RegistrationClient {
                 let Some(found) = rules.disk(self).look_at(folder, options, &paths).await? else { continue };
                 for content in flags.iter().filter(|(of, _)| *of == folder).flat_map(|(_, own)| own) {
                     selected.extend(found.datasets.keys().filter(|path| content.selects(path)).cloned());
+                }
+                if rules.contents {
+                    let (files, unhashed) =
+                        HeldCopy::in_folder(folder.folder(), &copies.held, &found, copies.here.name());
+                    looked.copies.extend(files);
+                    looked.findings.extend(unhashed);
                 }
                 own.push(folder.clone());
                 disk.join(found);

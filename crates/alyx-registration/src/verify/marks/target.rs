@@ -23,6 +23,7 @@ impl Mark {
     pub const fn of(kind: FindingKind) -> Option<Self> {
         match kind {
             FindingKind::Missing => Some(Self::Missing),
+            FindingKind::Rotten | FindingKind::Changed | FindingKind::Differs => Some(Self::BadCopy),
             FindingKind::UnknownToAlyx
             | FindingKind::SizeDiffers
             | FindingKind::PathDiffers
@@ -179,7 +180,9 @@ mod tests {
         }
         assert!(of(&["e"], &finding(FindingKind::Missing, None), &[(&a, "rig")]).unwrap().is_err());
         for kind in FindingKind::ALL.into_iter().filter(|kind| *kind != FindingKind::Missing) {
-            assert_eq!(of(&["e"], &finding(kind, Some("rig")), &[(&a, "rig")]), None, "{kind}");
+            let target = of(&["e"], &finding(kind, Some("rig")), &[(&a, "rig")]);
+            let mark = target.map(|target| target.unwrap().mark);
+            assert_eq!(mark, kind.needs_reading().then_some(Mark::BadCopy), "{kind}");
         }
     }
 }
