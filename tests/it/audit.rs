@@ -19,30 +19,30 @@ use common::{Alyx, Rig, Session, hold, http, snapshot, with_files};
 use program::{Configuration, Program, output, program};
 use serde_json::{Value, json};
 
-pub const REPOSITORY: &str = "cortexlab_local";
+pub(crate) const REPOSITORY: &str = "cortexlab_local";
 const SECOND: &str = "flatiron_cortexlab";
 const DATASETS: &str = "datasets:\n  repository: cortexlab_local\n";
 
 /// A rig whose disk is a repository on Alyx.
-pub struct World {
-    pub alyx: Alyx,
-    pub rig: Rig,
-    pub config: PathBuf,
+pub(crate) struct World {
+    pub(crate) alyx: Alyx,
+    pub(crate) rig: Rig,
+    pub(crate) config: PathBuf,
 }
 
 /// The lines of `audit --json`.
 #[derive(Debug)]
-pub struct Audited {
-    pub code: Option<i32>,
+pub(crate) struct Audited {
+    pub(crate) code: Option<i32>,
     /// `kind session path`, `-` for the session itself.
     findings: BTreeSet<String>,
-    pub lines: Vec<Value>,
-    pub totals: Value,
-    pub log: String,
+    pub(crate) lines: Vec<Value>,
+    pub(crate) totals: Value,
+    pub(crate) log: String,
 }
 
 impl World {
-    pub async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         Self::with(DATASETS).await
     }
 
@@ -52,30 +52,30 @@ impl World {
         Self { alyx, rig, config }
     }
 
-    pub fn session(&self, day: &str) -> Session {
+    pub(crate) fn session(&self, day: &str) -> Session {
         self.rig.session_at(&format!("cortexlab/Subjects/KS014/{day}"))
     }
 
     /// A session with two datasets, registered.
-    pub async fn registered(&self, day: &str) -> Session {
+    pub(crate) async fn registered(&self, day: &str) -> Session {
         let session = self.session(day);
         session.file("alf/spikes.times.npy", "abc").file("alf/spikes.amps.npy", "abcde");
         self.register(&session, &here()).await;
         session
     }
 
-    pub async fn register(&self, session: &Session, options: &FlaggedOptions) {
+    pub(crate) async fn register(&self, session: &Session, options: &FlaggedOptions) {
         session.flag();
         session.register(&self.alyx.client(), options).await.unwrap();
     }
 
-    pub fn command(&self, words: &[&str]) -> Command {
+    pub(crate) fn command(&self, words: &[&str]) -> Command {
         let mut command = program();
         command.arg("audit").args(words).arg("--config").arg(&self.config);
         command
     }
 
-    pub fn audit(&self, words: &[&str]) -> Audited {
+    pub(crate) fn audit(&self, words: &[&str]) -> Audited {
         Audited::of(&mut self.command(&[words, &["--json"]].concat()))
     }
 
@@ -89,7 +89,7 @@ impl World {
     }
 
     /// The id of a dataset and of its file record here.
-    pub async fn ids(&self, session: &Session, path: &str) -> (String, String) {
+    pub(crate) async fn ids(&self, session: &Session, path: &str) -> (String, String) {
         let datasets = self.alyx.datasets(session).await;
         let dataset = datasets.iter().find(|dataset| dataset.relative_path() == path).unwrap();
         let is_here = |copy: &&alyx_client::FileRecord| copy.data_repository.as_deref() == Some(REPOSITORY);
@@ -119,7 +119,7 @@ fn age(folder: &Path) {
 }
 
 /// As the configuration registers.
-pub fn here() -> FlaggedOptions {
+pub(crate) fn here() -> FlaggedOptions {
     let repository = Some(REPOSITORY.to_owned());
     let files = RegisterFilesOptions { repository, ..RegisterFilesOptions::default() };
     FlaggedOptions { files, ..with_files() }
@@ -143,7 +143,7 @@ impl Audited {
     }
 
     #[track_caller]
-    pub fn finds(&self, expected: &[&str]) {
+    pub(crate) fn finds(&self, expected: &[&str]) {
         let expected: BTreeSet<String> = expected.iter().map(|text| (*text).to_owned()).collect();
         assert_eq!(self.findings, expected, "{self:#?}");
     }

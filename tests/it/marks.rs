@@ -20,18 +20,18 @@ use crate::program::output;
 const TIMES: &str = "alf/spikes.times.npy";
 
 impl World {
-    fn state(&self) -> PathBuf {
+    fn state_folder(&self) -> PathBuf {
         self.rig.beside("etc/state")
     }
 
     /// The ledger of the daemon, as an audit writes to it.
-    fn ledger(&self) -> Ledger {
-        Ledger::open_existing(&self.state(), Access::Change).unwrap().unwrap()
+    fn ledger_to_change(&self) -> Ledger {
+        Ledger::open_existing(&self.state_folder(), Access::Change).unwrap().unwrap()
     }
 
     /// Makes all sightings two hours old.
     fn two_hours_later(&self) {
-        let ledger = self.ledger();
+        let ledger = self.ledger_to_change();
         for eid in ledger.sighted("missing") {
             let mut rows = ledger.sightings(&eid, "missing").unwrap();
             rows.iter_mut().for_each(|row| row.first -= jiff::SignedDuration::from_hours(2));
@@ -45,7 +45,7 @@ impl World {
 
     /// The lists for undoing in the state folder.
     fn undo_lists(&self) -> Vec<PathBuf> {
-        let names = fs::read_dir(self.state()).unwrap().map(|entry| entry.unwrap().path());
+        let names = fs::read_dir(self.state_folder()).unwrap().map(|entry| entry.unwrap().path());
         names.filter(|path| path.extension().is_some_and(|end| end == "jsonl")).collect()
     }
 }
@@ -74,7 +74,7 @@ async fn dataset(alyx: &Alyx, session: &Session, path: &str) -> Value {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_that_two_audits_miss_is_marked_in_its_file_record_only_and_that_is_undone() {
     let world = World::new().await;
-    drop(Ledger::open(&world.state()));
+    drop(Ledger::open(&world.state_folder()));
     let session = world.registered("2024-05-01/001").await;
     world.registered("2024-05-02/001").await;
     let (_, id) = world.ids(&session, TIMES).await;
@@ -142,7 +142,10 @@ async fn a_file_that_two_audits_miss_is_marked_in_its_file_record_only_and_that_
     let clean = world.audit(&[]);
     clean.finds(&[]);
     assert_eq!((clean.code, number(&clean, "elsewhere")), (Some(0), 1));
-    assert!(world.ledger().sighted("missing").is_empty(), "what is no finding any more is forgotten");
+    assert!(
+        world.ledger_to_change().sighted("missing").is_empty(),
+        "what is no finding any more is forgotten"
+    );
 
     let [list] = &world.undo_lists()[..] else { panic!("{:?}", world.undo_lists()) };
     let undone = world.audit(&["--unmark", list.to_str().unwrap()]);
