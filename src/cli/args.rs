@@ -19,6 +19,7 @@ mod service;
 mod sessions;
 mod setup;
 mod values;
+mod verify;
 
 pub use crate::cli::args::audit::AuditArgs;
 pub use crate::cli::args::config::{ConfigArgs, StateArgs};
@@ -40,6 +41,7 @@ pub use crate::cli::args::sessions::{
 };
 pub use crate::cli::args::setup::{CheckArgs, InitArgs};
 pub(super) use crate::cli::args::values::endpoint_word;
+pub use crate::cli::args::verify::VerifyArgs;
 
 /// Registers finished experiments on Alyx, with their files.
 ///
@@ -101,6 +103,8 @@ pub enum Command {
     Scan(ScanArgs),
     /// Compare what Alyx holds with what is on disk
     Audit(AuditArgs),
+    /// Read files and compare them with their hashes on Alyx
+    Verify(VerifyArgs),
     /// Create a session on Alyx, without its files
     CreateSession(CreateSessionArgs),
     /// Create a session for every flag below a folder

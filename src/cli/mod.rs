@@ -17,6 +17,7 @@ mod service;
 mod setup;
 mod usage;
 mod verbs;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -34,7 +35,10 @@ pub fn main() -> ExitCode {
     // Before threads are started, which inherit it.
     if matches!(
         cli.command,
-        Command::CreateSessions(_) | Command::RegisterSession(_) | Command::RegisterFiles(_)
+        Command::CreateSessions(_)
+            | Command::RegisterSession(_)
+            | Command::RegisterFiles(_)
+            | Command::Verify(_)
     ) {
         service::io_priority::lower();
     }
@@ -59,6 +63,7 @@ pub fn main() -> ExitCode {
             Command::Scan(args) => scan::scan(&args).await,
             Command::Audit(args) if args.unmark.is_some() => audit::unmark(&args).await,
             Command::Audit(args) => audit::audit(&args).await,
+            Command::Verify(args) => verify::verify(&args).await,
             Command::CreateSession(args) => verbs::create_session(&args).await,
             Command::CreateSessions(args) => verbs::create_sessions(&args).await,
             Command::NewSession(args) => verbs::new_session(&args).await,

@@ -126,7 +126,7 @@ pub(crate) fn here() -> FlaggedOptions {
 }
 
 impl Audited {
-    fn of(command: &mut Command) -> Self {
+    pub(crate) fn of(command: &mut Command) -> Self {
         let output = output(command);
         let log = String::from_utf8_lossy(&output.stderr).into_owned();
         let text = String::from_utf8(output.stdout).unwrap();
@@ -148,7 +148,7 @@ impl Audited {
         assert_eq!(self.findings, expected, "{self:#?}");
     }
 
-    fn line(&self, kind: &str) -> &Value {
+    pub(crate) fn line(&self, kind: &str) -> &Value {
         self.lines.iter().find(|line| line["kind"] == kind).unwrap_or_else(|| panic!("{kind}: {self:#?}"))
     }
 }
