@@ -15,7 +15,7 @@ use crate::audit::{Audited, REPOSITORY, World};
 use crate::common::rng::SeededRng;
 use crate::common::{Alyx, Session, snapshot};
 use crate::json_schema::Checker;
-use crate::program::output;
+use crate::program::{output, program};
 
 const TIMES: &str = "alf/spikes.times.npy";
 
@@ -32,10 +32,12 @@ impl World {
     /// Makes all sightings two hours old.
     fn two_hours_later(&self) {
         let ledger = self.ledger_to_change();
-        for eid in ledger.sighted("missing") {
-            let mut rows = ledger.sightings(&eid, "missing").unwrap();
-            rows.iter_mut().for_each(|row| row.first -= jiff::SignedDuration::from_hours(2));
-            ledger.set_sightings(&eid, "missing", &rows).unwrap();
+        for mark in ["missing", "bad_copy"] {
+            for eid in ledger.sighted(mark) {
+                let mut rows = ledger.sightings(&eid, mark).unwrap();
+                rows.iter_mut().for_each(|row| row.first -= jiff::SignedDuration::from_hours(2));
+                ledger.set_sightings(&eid, mark, &rows).unwrap();
+            }
         }
     }
 
@@ -351,4 +353,38 @@ async fn of_a_hundred_random_injuries_the_lists_miss_none_and_invent_none() {
         let matched = said.lines().find(|line| line.contains("Files matched")).unwrap();
         assert_eq!(matched.split(": ").last().unwrap(), (all - injured.len()).to_string(), "{said}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_that_two_verifications_find_bad_is_marked_and_a_good_one_is_unmarked_with_the_list() {
+    let world = World::new().await;
+    drop(Ledger::open(&world.state_folder()));
+    let session = world.registered("2024-05-01/001").await;
+    let (_, id) = world.ids(&session, TIMES).await;
+    let before = dataset(&world.alyx, &session, TIMES).await;
+    world.alyx.rest("PATCH", &format!("/files/{id}"), json!({"json": {"globus": 1}})).await;
+    session.file(TIMES, "abd");
+    let verify = |words: &[&str]| {
+        let mut command = program();
+        command.arg("verify").args(words).args(["--json", "--config"]).arg(&world.config);
+        Audited::of(&mut command)
+    };
+    let mark = ["--mark", "--mark-many", "1"];
+    verify(&mark).finds(&["differs KS014/2024-05-01/001 alf/spikes.times.npy"]);
+    assert_eq!(copy(&world.alyx, &id).await["json"], json!({"globus": 1}), "once is not enough");
+    // An audit reads no file, and forgets nothing of a verification.
+    world.audit(&[]);
+    world.two_hours_later();
+    let marked = verify(&mark);
+    let mut checker = Checker::new();
+    let line =
+        marked.lines.iter().find(|line| line["outcome"] == "marked").unwrap_or_else(|| panic!("{marked:#?}"));
+    checker.check(line);
+    let now = copy(&world.alyx, &id).await;
+    assert_eq!(now, json!({"exists": true, "json": {"globus": 1, "mismatch_hash": true}}));
+    assert_eq!(dataset(&world.alyx, &session, TIMES).await, before);
+    let list = line["undo_list"].as_str().unwrap();
+    let undone = world.audit(&["--unmark", list]);
+    assert_eq!((undone.code, &undone.totals["unmarked"]), (Some(0), &json!(1)), "{undone:#?}");
+    assert_eq!(copy(&world.alyx, &id).await["json"], json!({"globus": 1}));
 }

@@ -15,7 +15,7 @@ Examples:
   alyx-registrar verify /data/cortexlab/Subjects/KS014/2024-05-01/001 --json
 
 Without arguments, all sessions of the subjects in the data roots are verified. What was verified longest ago comes
-first, and the next run continues. Nothing is changed. docs/verify.md explains each finding.
+first, and the next run continues. Nothing is changed without --mark. docs/verify.md explains each finding.
 Exits with 0 if nothing differs, 1 if something does or could not be read, 69 no connection, 77 login refused.";
 
 /// `verify`: reads files and compares them with Alyx.
@@ -53,6 +53,18 @@ pub struct VerifyArgs {
     /// Read at most this much a second, such as 200MB, instead of reading.max_rate
     #[arg(long, value_name = "SIZE", value_parser = rate)]
     pub rate: Option<u64>,
+
+    /// Say on Alyx which copies are missing (`exists: false`) or bad (`mismatch_hash`), if seen twice, an hour apart
+    #[arg(long)]
+    pub mark: bool,
+
+    /// With --mark: up to N files, not only 20 and 1 % of those compared
+    #[arg(long, value_name = "N", requires = "mark", value_parser = clap::value_parser!(u64).range(1..=100_000))]
+    pub mark_many: Option<u64>,
+
+    /// With --mark: the new file for audit --unmark [default: marks-TIME.jsonl in the state folder]
+    #[arg(long, value_name = "FILE", requires = "mark")]
+    pub undo_list: Option<PathBuf>,
 
     /// Print one JSON object per difference on standard output, and one with the totals
     #[arg(long)]

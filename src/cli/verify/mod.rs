@@ -18,8 +18,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cli::args::VerifyArgs;
 use crate::cli::audit::report::Report;
-use crate::cli::audit::selection::{Selection, Words};
+use crate::cli::audit::selection::{HANGS_AFTER, Selection, Words};
 use crate::cli::exit::Exit;
+use crate::cli::marks::report::Report as MarksReport;
+use crate::cli::marks::{MarkOptions, Marks};
 use crate::cli::output::{Failure, exit_of, progress, say};
 use crate::cli::remembered::Remembered;
 use crate::cli::scan::scan_roots::scan_roots;
@@ -27,10 +29,13 @@ use crate::cli::service::wiring;
 use crate::cli::verify::limits::{Limits, Stopped};
 use crate::cli::verify::memory::{Memory, Planned};
 use crate::cli::verify::tally::Tally;
+use crate::config::Config;
 use crate::daemon::outside::signals;
 use crate::humanize::count;
 use crate::json::error_report::ErrorReport;
-use alyx_registration::{Checksum, Error, Finding, FindingKind, HeldCopy, Seen, SessionAudit, SessionPair};
+use alyx_registration::{
+    Checksum, Error, Finding, FindingKind, HeldCopy, Mark, Seen, SessionAudit, SessionPair,
+};
 
 /// How many sessions are compared with Alyx while the files of another one are read.
 const AHEAD: usize = 4;
@@ -70,7 +75,9 @@ async fn verify_with(args: &VerifyArgs) -> Result<Exit, Failure> {
     let limits = Limits::of(args.time_limit, args.bytes, began);
     let mut tally = Tally::default();
     tally.not_compared = selection.missed as u64;
-    let verification = Verification { selection, memory, since, limits, tally: Mutex::new(tally) };
+    let marks = marks(args, &config);
+    let tally = Mutex::new(tally);
+    let verification = Verification { selection, memory, since, limits, marks, tally };
     let ended = tokio::select! {
         biased;
         () = shutdown.cancelled() => {
@@ -82,13 +89,25 @@ async fn verify_with(args: &VerifyArgs) -> Result<Exit, Failure> {
         }
         ended = verification.run() => ended,
     };
-    let tally = verification.tally();
+    let tally = verification.tally().clone();
     let (exit, errors) = match ended {
-        Ok(()) => (tally.exit(), Vec::new()),
+        Ok(()) => {
+            let client = &verification.selection.client;
+            let marks = verification.marks.finish(client, tally.files + tally.recent, &shutdown).await;
+            (marks.exit.unwrap_or_else(|| tally.exit()), marks.errors)
+        }
         Err(error) => (exit_of(&error), vec![ErrorReport::from(&error)]),
     };
-    report.summary(&*tally, &tally.lines(), exit, errors);
+    report.summary(&tally, &tally.lines(), exit, errors);
     Ok(exit)
+}
+
+/// What may be marked: what is not there, and what is not what Alyx holds.
+fn marks<'a>(args: &VerifyArgs, config: &'a Config) -> Marks<'a> {
+    let options = MarkOptions { wanted: args.mark, many: args.mark_many, undo_list: args.undo_list.clone() };
+    let zone = config.timezone.clone().unwrap_or_else(jiff::tz::TimeZone::system);
+    let report = MarksReport { command: "verify", json: args.json, zone };
+    Marks::begin(config, options, &[Mark::Missing, Mark::BadCopy], report, HANGS_AFTER)
 }
 
 /// A verification in progress.
@@ -98,6 +117,7 @@ struct Verification<'a> {
     /// What was verified later is not read.
     since: Option<Timestamp>,
     limits: Limits,
+    marks: Marks<'a>,
     tally: Mutex<Tally>,
 }
 
@@ -208,6 +228,10 @@ impl Verification<'_> {
         for folder in folders {
             let own = files.iter().filter(|file| file.starts_with(&folder)).cloned().collect();
             self.memory.session(&folder, own).await;
+        }
+        if !is_changing {
+            let client = &self.selection.client;
+            self.marks.take(client, pair, &findings, &self.selection.rules(false)).await;
         }
         self.tally().sessions += 1;
         Ok(None)
