@@ -106,9 +106,13 @@ impl Ledger {
         self.transact(|connection| rows.iter().try_for_each(|row| insert(connection, row)));
     }
 
-    /// A session folder was read completely: these are its files. What is remembered of others is forgotten.
-    pub fn keep_verified_session(&self, folder: &Path, files: &[PathBuf], at: Timestamp) {
+    /// A session folder was read, `all` of it or until a limit: these are its files. It is as old as the one that was read
+    /// longest ago, once all were read, be it in several runs. What is remembered of other files is forgotten.
+    pub fn keep_verified_session(&self, folder: &Path, files: &[PathBuf], all: bool, at: Timestamp) {
         let known = self.verified_below(folder);
+        if !all && !files.iter().all(|file| known.contains_key(file)) {
+            return;
+        }
         let gone: Vec<&PathBuf> = known.keys().filter(|file| !files.contains(file)).collect();
         let oldest = files.iter().filter_map(|file| known.get(file)).map(|row| row.at).min();
         self.transact(|connection| {
@@ -282,10 +286,17 @@ mod tests {
         ]);
         assert_eq!(ledger.verified_below(Path::new("/d/s")).len(), 3);
         assert_eq!(ledger.verified_sessions().len(), 0, "not read completely");
-        ledger.keep_verified_session(Path::new("/d/s"), &["/d/s/a".into(), "/d/s/x/b".into()], at(40));
-        ledger.keep_verified_session(Path::new("/d/empty"), &[], at(40));
+        ledger.keep_verified_session(Path::new("/d/s"), &["/d/s/a".into(), "/d/s/x/b".into()], false, at(40));
+        ledger.keep_verified_session(Path::new("/d/empty"), &[], true, at(40));
+        ledger.keep_verified_session(
+            Path::new("/d/s2"),
+            &["/d/s2/a".into(), "/d/s2/b".into()],
+            false,
+            at(40),
+        );
         let sessions = ledger.verified_sessions();
         assert_eq!((sessions[Path::new("/d/s")], sessions[Path::new("/d/empty")]), (at(20), at(40)));
+        assert!(!sessions.contains_key(Path::new("/d/s2")), "a file was not read yet");
         assert_eq!(ledger.verified(Path::new("/d/s/c")), None);
         assert!(ledger.verified(Path::new("/d/s2/a")).is_some());
     }

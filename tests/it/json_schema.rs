@@ -138,6 +138,7 @@ async fn the_output_of_every_command_matches_the_schema() {
         format!("scan --dry-run {c}"),
         format!("scan --orphans {c}"),
         format!("audit {c}"),
+        format!("verify {c}"),
         format!("create-session {s} --dry-run {c}"),
         format!("register-session {s} --dry-run {c}"),
         format!("new-session KS014 {{root}} --date 2024-05-03 --dry-run {c}"),
@@ -173,6 +174,7 @@ async fn the_output_of_every_command_matches_the_schema() {
         format!("weight KS014 21.5 {c}"),
         format!("scan {c}"),
         format!("audit {c}"),
+        format!("verify --time-limit 0s {c}"),
         format!("create-sessions {{root}} {c}"),
         format!("check {c}"),
         format!("check --offline {c}"),
@@ -200,12 +202,14 @@ async fn the_output_of_every_command_matches_the_schema() {
         "scan --config {rig}/away/config.yaml".to_owned(),
         "scan --orphans --config {rig}/away/config.yaml".to_owned(),
         "audit --config {rig}/away/config.yaml".to_owned(),
+        "verify --config {rig}/away/config.yaml".to_owned(),
+        format!("verify /nowhere/at/all {c}"),
         format!("audit /nowhere/at/all {c}"),
     ];
     for call in &calls {
         let said = world.said(call).await;
         let documents = checker.check_output(&said);
-        let is_stream = ["history", "scan", "audit"].iter().any(|stream| call.starts_with(stream));
+        let is_stream = ["history", "scan", "audit", "verify"].iter().any(|stream| call.starts_with(stream));
         assert!(documents.len() == 1 || is_stream, "{call}: {said:?}");
         assert!(said.code == 0 || !documents.is_empty() || is_stream, "{call}: {said:?}");
         if said.code >= 64 && !call.starts_with("status") {

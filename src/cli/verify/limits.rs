@@ -51,8 +51,8 @@ impl Limits {
         }
     }
 
-    /// How many of these files are read next. The first one is always read: a file that is larger than what is left would
-    /// otherwise never be.
+    /// How many of these files are read next; none: the next one is beyond the limit. The first one of a run is always read:
+    /// a file that is larger than the limit would otherwise never be.
     pub(super) fn piece(&self, copies: &[HeldCopy], read: u64) -> usize {
         let left = self.bytes.map_or(MAX_BYTES, |bytes| bytes.saturating_sub(read).min(MAX_BYTES));
         let mut sum = 0u64;
@@ -60,7 +60,11 @@ impl Limits {
             sum = sum.saturating_add(copy.size);
             sum <= left
         });
-        fits.count().max(1).min(copies.len())
+        let is_first = read == 0
+            || self.bytes.is_none_or(|bytes| {
+                copies.first().is_some_and(|copy| copy.size <= bytes.saturating_sub(read))
+            });
+        fits.count().max(usize::from(is_first)).min(copies.len())
     }
 }
 
@@ -80,11 +84,12 @@ mod tests {
     }
 
     #[test]
-    fn a_piece_stays_within_the_limit_but_for_its_first_file() {
+    fn a_piece_stays_within_the_limit_but_for_the_first_file_of_a_run() {
         let limited = Limits { bytes: Some(100), ..Limits::default() };
         for (limits, sizes, read, expected) in [
             (limited, &[40, 40, 40][..], 0, 2),
-            (limited, &[40, 40, 40], 70, 1),
+            (limited, &[40, 40, 40], 70, 0),
+            (limited, &[30, 40, 40], 70, 1),
             (limited, &[500, 1], 0, 1),
             (limited, &[], 0, 0),
             (Limits::default(), &[1, 2, 3], 0, 3),

@@ -91,9 +91,9 @@ impl Memory {
         }
     }
 
-    /// All files of a session folder were looked at.
-    pub(super) async fn session(&self, folder: &Path, files: Vec<PathBuf>) {
+    /// Files of a session folder were looked at. `all`: to the last one.
+    pub(super) async fn session(&self, folder: &Path, files: Vec<PathBuf>, all: bool) {
         let folder = folder.to_owned();
-        self.with(move |ledger| ledger.keep_verified_session(&folder, &files, Timestamp::now())).await;
+        self.with(move |ledger| ledger.keep_verified_session(&folder, &files, all, Timestamp::now())).await;
     }
 }

@@ -216,25 +216,32 @@ impl Verification<'_> {
         let Planned { mut to_read, recent } = self.memory.plan(folders.clone(), copies, self.since).await;
         self.tally().recent += recent;
         while !to_read.is_empty() {
-            if let Some(stopped) = self.reached() {
+            let piece = self.limits.piece(&to_read, self.tally().bytes);
+            if let Some(stopped) = self.reached().or((piece == 0).then_some(Stopped::Bytes)) {
+                self.looked_at(folders, &files, false).await;
                 return Ok(Some(stopped));
             }
-            let rest = to_read.split_off(self.limits.piece(&to_read, self.tally().bytes));
+            let rest = to_read.split_off(piece);
             let new = self.piece(pair, &folders, to_read, &findings).await?;
             self.found(&pair.name, &new);
             findings.extend(new);
             to_read = rest;
         }
-        for folder in folders {
-            let own = files.iter().filter(|file| file.starts_with(&folder)).cloned().collect();
-            self.memory.session(&folder, own).await;
-        }
+        self.looked_at(folders, &files, true).await;
         if !is_changing {
             let client = &self.selection.client;
             self.marks.take(client, pair, &findings, &self.selection.rules(false)).await;
         }
         self.tally().sessions += 1;
         Ok(None)
+    }
+
+    /// Remembers how far a session was read. `all`: to its end.
+    async fn looked_at(&self, folders: Vec<PathBuf>, files: &[PathBuf], all: bool) {
+        for folder in folders {
+            let own = files.iter().filter(|file| file.starts_with(&folder)).cloned().collect();
+            self.memory.session(&folder, own, all).await;
+        }
     }
 
     /// Reads files of a session, and remembers what was read. Returns the differences.
