@@ -85,6 +85,8 @@ struct OpenFile {
     started: SystemTime,
     /// Whether every change of the file shows in its stamp.
     has_times: bool,
+    /// Whether the file system's word for its size is enough to know that there is no more to read.
+    ends_at_size: bool,
     reader: QuietReader,
     is_at_end: bool,
     hasher: Hasher,
@@ -149,7 +151,10 @@ impl HashedFile {
             }
             match open.reader.read(buffer.get_mut(filled..).unwrap_or_default()) {
                 Ok(0) => open.is_at_end = true,
-                Ok(n) => filled += n,
+                Ok(n) => {
+                    filled += n;
+                    open.is_at_end = open.ends_at_size && open.reader.offset() == open.stamp.size;
+                }
                 Err(Errno::INTR) => {}
                 Err(error) => return Err(Error::reading(&self.path, &error.into())),
             }
@@ -217,7 +222,17 @@ fn open(path: &Path, context: &HashContext) -> Result<Opened, Error> {
         return known(Some(md5));
     }
     let (reader, hasher) = (QuietReader::new(file, size), context.scheduler.lanes().hasher());
-    Ok(Opened::ToRead(Box::new(OpenFile { stamp, started, has_times, reader, is_at_end: false, hasher })))
+    // A file that grows meanwhile is noticed at its end, by its stamp.
+    let ends_at_size = times == FileTimes::Exact;
+    Ok(Opened::ToRead(Box::new(OpenFile {
+        stamp,
+        started,
+        has_times,
+        ends_at_size,
+        reader,
+        is_at_end: false,
+        hasher,
+    })))
 }
 
 fn unreadable(path: &Path, reason: String) -> Error {

@@ -142,7 +142,7 @@ impl ReadScheduler {
 
     /// At most so much memory is in use for pieces, in bytes.
     pub fn memory_limit(&self) -> usize {
-        self.count() * ALONE + TOGETHER
+        self.count() * ALONE.max(TOGETHER) + TOGETHER
     }
 
     /// Counts bytes that were read.

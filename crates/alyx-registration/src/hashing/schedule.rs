@@ -13,8 +13,9 @@ use crate::hashing::progress::Progress;
 
 /// What a session reads before those that have read less are served, in bytes.
 const SLICE: u64 = 16 << 20;
-/// The pieces that are hashed together: as much as the nearest caches of a core hold, in bytes.
-pub(crate) const TOGETHER: usize = 512 << 10;
+/// The pieces that are hashed together, in bytes. With half a MiB they would stay in the nearest caches of a core, but a small
+/// file would be read in eight pieces, whose calls cost more than the caches gain.
+pub(crate) const TOGETHER: usize = 2 << 20;
 /// The longest of these pieces, in bytes.
 const LONGEST_TOGETHER: usize = TOGETHER / 2;
 /// The piece of a file on a disk that is slower than hashing, in bytes.
