@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use crate::cli::args::AuditArgs;
 use crate::cli::audit::flags::{Flag, create, wanted};
 use crate::cli::audit::position::{Position, PositionFile};
-use crate::cli::audit::report::Report;
+use crate::cli::audit::report::{Output, Report};
 use crate::cli::audit::scope::{SubjectScope, Task};
 use crate::cli::audit::selection::{Selection, Words};
 use crate::cli::exit::Exit;
@@ -155,7 +155,7 @@ impl<'a> Audit<'a> {
         let from = from.unwrap_or_default();
         let mut position = Position { scope: description, ..from.clone() };
         let resumed = !from.session.is_empty();
-        let report = Report { command: "audit", json: args.json };
+        let report = Report { command: "audit", output: Output::of(args.json) };
         let words = Words { targets: &args.targets, since: args.since, resumed };
         let selection = Selection::begin(&words, config, client, scanned, report).await?;
         position.tally.not_compared(selection.missed);
