@@ -177,7 +177,7 @@ mod tests {
             Moment { instant, wall: start.wall_of(instant) }
         };
         let mut passes = Verifications::default();
-        let mut turn = |passes: &mut Verifications, minutes, is_busy| {
+        let turn = |passes: &mut Verifications, minutes, is_busy| {
             passes.turn(Some(&options), Now { moment: at(minutes), is_busy })
         };
         assert!(turn(&mut passes, 0, false).is_none(), "closed");
