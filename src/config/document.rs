@@ -56,6 +56,7 @@ pub(super) struct Document {
     pub(super) workers: Given<u64>,
     pub(super) hash_threads: Given<u64>,
     pub(super) reading: Option<ReadingDocument>,
+    pub(super) verify: Option<VerifyDocument>,
     pub(super) state_dir: Given<Text>,
     pub(super) history: Option<HistoryDocument>,
     pub(super) timezone: Given<Text>,
@@ -99,6 +100,13 @@ pub(super) struct ReadingDocument {
     pub(super) min_rate: Given<ByteSize>,
     #[serde(rename = "yield")]
     pub(super) yields: Given<bool>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct VerifyDocument {
+    pub(super) every: GivenTime,
+    pub(super) window: Given<Text>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -103,6 +103,8 @@ pub struct Config {
     /// How fast files are read, in all data roots together. Default: without a limit, but slower while other programs wait for
     /// the disk or a processor.
     pub reading: ReadingOptions,
+    /// When registered files are verified. Default: never.
+    pub verify: VerifyConfig,
     /// Folder of the ledger. Default: `STATE_DIRECTORY`, or else that of the unit for this file.
     pub state_dir: PathBuf,
     /// How long an outcome is kept in the history (`history.keep`). Default 180 d.
@@ -201,6 +203,15 @@ pub struct DatasetsConfig {
     pub late_exclude: Vec<glob::Pattern>,
     /// Files in one request, 1 to 1000. Default 100.
     pub batch_size: usize,
+}
+
+/// When registered files are verified.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct VerifyConfig {
+    /// How often each file is read. `None`: never.
+    pub every: Option<Duration>,
+    /// The begin and the end of the time of the day in which files are read. `None`: at any time.
+    pub window: Option<(jiff::civil::Time, jiff::civil::Time)>,
 }
 
 /// How flags are found.

@@ -101,6 +101,7 @@ impl Findings {
         let workers = self.count("workers", from.workers, 2, 64) as usize;
         let hash_threads = self.count("hash_threads", from.hash_threads, 2, 64) as usize;
         let reading = self.reading(from.reading.unwrap_or_default());
+        let verify = self.verify(from.verify.unwrap_or_default());
         let state_dir = self.state_dir(from.state_dir, overrides, environment);
         if let Some(root) = data_roots.iter().find(|root| state_dir.starts_with(&root.path)) {
             let root = quoted(&root.path.to_string_lossy());
@@ -139,6 +140,7 @@ impl Findings {
             workers,
             hash_threads,
             reading,
+            verify,
             state_dir,
             keep_history,
             timezone,

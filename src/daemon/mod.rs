@@ -10,6 +10,7 @@ pub mod queue;
 pub mod run_loop;
 pub mod status;
 pub mod tree;
+pub mod verification;
 pub mod watch;
 
 pub use crate::daemon::handles::{DaemonIo, Requests};

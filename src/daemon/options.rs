@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::daemon::run_loop::credentials::CredentialSource;
 use crate::daemon::tree::layout::DEFAULT_MAX_DEPTH;
 use crate::daemon::tree::root_locks::RootLocks;
+use crate::daemon::verification::VerifyOptions;
 use crate::daemon::watch::{RootOptions, WatchOptions};
 use crate::ledger::Ledger;
 use alyx_client::backoff::Backoff;
@@ -30,6 +31,8 @@ pub struct Options {
     pub skip_subjects: Vec<String>,
     /// How registered sessions are looked at again, for late files.
     pub late: LateOptions,
+    /// When registered files are verified; `None`: never.
+    pub verify: Option<VerifyOptions>,
     /// The ledger: attempts, outcomes and checksums.
     pub ledger: Option<Arc<Ledger>>,
     /// A fingerprint of the configuration: after a restart with another one, sessions that needed attention are tried
@@ -68,6 +71,7 @@ impl Default for Options {
             flagged: FlaggedOptions::default(),
             skip_subjects: Vec::new(),
             late: LateOptions::default(),
+            verify: None,
             ledger: None,
             configuration: String::new(),
             credentials: None,

@@ -41,6 +41,9 @@ pub struct Status {
     /// Sessions that this and another program created at the same time, until they are acknowledged.
     #[serde(default)]
     pub created_twice: Vec<GapStatus>,
+    /// What was verified; `None`: the daemon verifies nothing.
+    #[serde(default)]
+    pub verification: Option<VerificationStatus>,
     /// Why ONE does not load what is registered, or not yet.
     #[serde(default)]
     pub not_loadable: Vec<NotLoadableStatus>,
@@ -63,6 +66,7 @@ impl Status {
             && self.obstacles.is_empty()
             && self.gaps.is_empty()
             && self.created_twice.is_empty()
+            && self.verification.is_none_or(|verification| verification.differing == 0)
             && self.not_loadable.iter().all(NotLoadableStatus::is_intended)
     }
 }
@@ -174,6 +178,21 @@ impl From<&GapRow> for GapStatus {
             files: row.files.clone(),
         }
     }
+}
+
+/// What the daemon has verified.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VerificationStatus {
+    /// Whether files are read now.
+    pub running: bool,
+    /// Files that were verified, also by `verify`.
+    pub files: u64,
+    /// Those of them that are not what Alyx holds.
+    pub differing: u64,
+    /// What was read since the start.
+    pub bytes: u64,
+    /// When the file was read that was verified longest ago.
+    pub oldest: Option<Timestamp>,
 }
 
 /// A reason why ONE does not load what is registered.

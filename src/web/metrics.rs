@@ -101,6 +101,9 @@ struct Gauges {
     late_files: Gauge,
     created_twice: Gauge,
     not_loadable: Gauge,
+    verified_bytes: Counter,
+    verify_differing: Gauge,
+    verify_oldest: Gauge<f64, AtomicU64>,
     obstacles: Gauge,
     away: Gauge,
     away_seconds: Gauge<f64, AtomicU64>,
@@ -214,6 +217,21 @@ impl Metrics {
             "Reasons why ONE does not load what is registered, other than that it is copied later",
             gauges.not_loadable.clone(),
         );
+        registry.register(
+            "verified_bytes",
+            "Bytes of registered files read again and compared with Alyx, see verify",
+            gauges.verified_bytes.clone(),
+        );
+        registry.register(
+            "verify_differing",
+            "Verified files that are not what Alyx holds",
+            gauges.verify_differing.clone(),
+        );
+        registry.register(
+            "verify_oldest_seconds",
+            "How long ago the file was read that was verified longest ago",
+            gauges.verify_oldest.clone(),
+        );
         registry.register("alyx_away", "1: Alyx does not answer", gauges.away.clone());
         registry.register(
             "alyx_away_seconds",
@@ -304,6 +322,10 @@ impl Gauges {
         self.created_twice.set(i64::try_from(status.created_twice.len()).unwrap_or(i64::MAX));
         let not_loadable = status.not_loadable.iter().filter(|reason| !reason.is_intended()).count();
         self.not_loadable.set(i64::try_from(not_loadable).unwrap_or(i64::MAX));
+        let verification = status.verification.unwrap_or_default();
+        self.verified_bytes.inc_by(verification.bytes.saturating_sub(self.verified_bytes.get()));
+        self.verify_differing.set(i64::try_from(verification.differing).unwrap_or(i64::MAX));
+        self.verify_oldest.set(verification.oldest.map_or(0.0, seconds));
         self.stale.set(i64::try_from(stale).unwrap_or(i64::MAX));
         self.oldest.set(oldest.map_or(0.0, seconds));
         let daemon = status.daemon.as_ref();

@@ -46,7 +46,7 @@ impl World {
         Self::with(DATASETS).await
     }
 
-    async fn with(more: &str) -> Self {
+    pub(crate) async fn with(more: &str) -> Self {
         let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
         let config = configure(&alyx, &rig, more);
         Self { alyx, rig, config }

@@ -2,7 +2,7 @@
 
 use crate::audit::{Audited, World};
 use crate::common::{Session, snapshot};
-use crate::program::{output, program};
+use crate::program::{Program, output, program};
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -164,4 +164,30 @@ async fn a_run_stops_at_its_limit_and_the_next_one_continues_where_it_was() {
     let forgetful = world.verify(&["--older-than", "30d"]);
     assert_eq!(forgetful.numbers(["files", "recent"]), [4, 0]);
     assert!(forgetful.log.contains("is not remembered"), "{}", forgetful.log);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_daemon_verifies_what_is_due_and_a_reload_ends_it() {
+    let verify = "verify:\n  every: 30 d\n";
+    let world = World::with(&format!("datasets:\n  repository: cortexlab_local\n{verify}")).await;
+    drop(world.ledger());
+    world.registered("2024-05-01/001").await;
+    world.registered("2024-05-02/001").await.file(TIMES, "abd");
+    let status = || -> serde_json::Value {
+        let said = output(program().args(["status", "--json", "--config"]).arg(&world.config));
+        serde_json::from_slice(&said.stdout).unwrap()
+    };
+    let mut daemon = Program::start(program().arg("run").arg("--config").arg(&world.config));
+    daemon.wait_for("verifying session KS014/2024-05-02/001 has found: differs alf/spikes.times.npy");
+    daemon.wait_for("verified 16 B of registered files");
+    let verification = &status()["verification"];
+    let numbers = ["files", "differing", "bytes"].map(|name| verification[name].as_u64());
+    assert_eq!(numbers, [4, 1, 16].map(Some), "{verification}");
+    assert!(verification["oldest"].is_string() && verification["running"] == false, "{verification}");
+    let text = fs::read_to_string(&world.config).unwrap();
+    fs::write(&world.config, text.replace(verify, "")).unwrap();
+    daemon.signal("HUP");
+    daemon.wait_for("the new configuration is in effect");
+    assert!(status().get("verification").is_none());
+    daemon.stop();
 }

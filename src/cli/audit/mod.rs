@@ -26,7 +26,7 @@ use crate::cli::args::AuditArgs;
 use crate::cli::audit::flags::{Flag, create, wanted};
 pub(crate) use crate::cli::audit::marks::unmark;
 use crate::cli::audit::position::{Position, PositionFile};
-use crate::cli::audit::report::Report;
+use crate::cli::audit::report::{Output, Report};
 use crate::cli::audit::scope::{SubjectScope, Task};
 use crate::cli::audit::selection::{HANGS_AFTER, Selection, Words};
 use crate::cli::audit::sums::SumLists;
@@ -181,7 +181,7 @@ impl<'a> Audit<'a> {
         let from = from.unwrap_or_default();
         let mut position = Position { scope: description, ..from.clone() };
         let resumed = !from.session.is_empty();
-        let report = Report { command: "audit", json: args.json };
+        let report = Report { command: "audit", output: Output::of(args.json) };
         let words = Words { targets: &args.targets, since: args.since, resumed };
         let mut selection = Selection::begin(&words, config, client, scanned, report).await?;
         selection.sums = args.sums.is_some();

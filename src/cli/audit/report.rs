@@ -43,8 +43,24 @@ impl<'a> From<&'a Seen> for SeenJson<'a> {
 pub(in crate::cli) struct Report {
     /// Whose they are.
     pub(in crate::cli) command: &'static str,
+    pub(in crate::cli) output: Output,
+}
+
+/// How they are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::cli) enum Output {
+    /// For people, on standard output.
+    Text,
     /// As JSON, one document a line.
-    pub(in crate::cli) json: bool,
+    Json,
+    /// To the log.
+    Log,
+}
+
+impl Output {
+    pub(in crate::cli) fn of(json: bool) -> Self {
+        if json { Self::Json } else { Self::Text }
+    }
 }
 
 impl Report {
@@ -56,17 +72,29 @@ impl Report {
         }
     }
 
+    pub(in crate::cli) fn is_json(&self) -> bool {
+        self.output == Output::Json
+    }
+
     /// Prints the differences of a session.
     pub(in crate::cli) fn session(&self, name: &str, findings: &[Finding]) {
         if findings.is_empty() {
             return;
         }
+        if self.output == Output::Log {
+            for finding in findings {
+                let line = line(finding);
+                let line = line.split_whitespace().collect::<Vec<_>>().join(" ");
+                tracing::warn!(session = %name, "verifying session {name} has found: {line}");
+            }
+            return;
+        }
         progress::above(|| {
-            if !self.json {
+            if !self.is_json() {
                 say!("{}", printable(name));
             }
             for finding in findings {
-                if self.json {
+                if self.is_json() {
                     say!("{}", self.document(name, finding));
                 } else {
                     say!("  {}", line(finding));
@@ -89,7 +117,7 @@ impl Report {
 
     /// Prints what went wrong, if the output is JSON.
     pub(in crate::cli) fn documents(&self, errors: Vec<ErrorReport>) {
-        if self.json {
+        if self.is_json() {
             progress::above(|| say!("{}", Document::failed(self.command, errors).line()));
         }
     }
@@ -108,7 +136,7 @@ impl Report {
         exit: Exit,
         errors: Vec<ErrorReport>,
     ) {
-        if self.json {
+        if self.is_json() {
             let is_done = errors.is_empty() && exit == Exit::Success;
             let outcome = if is_done { "done" } else { "incomplete" };
             say!("{}", Document::new(self.command, outcome, tally, errors).line());

@@ -5,4 +5,5 @@ pub(crate) mod io_priority;
 pub(crate) mod monitoring;
 pub(crate) mod reload;
 pub(crate) mod run;
+mod verification;
 pub(crate) mod wiring;

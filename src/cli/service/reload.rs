@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use crate::cli::logging;
+use crate::cli::service::verification::verification;
 use crate::cli::service::wiring;
 use crate::cli::service::wiring::Origin;
 use crate::config::{Config, DataRoot};
@@ -180,6 +181,7 @@ impl ActiveConfig {
         logging::set_level(config.log.level);
         let options = daemon::Options {
             credentials: Some(source),
+            verify: verification(&config, &self.locks),
             locks: Arc::clone(&self.locks),
             ..wiring::daemon(&config)
         };
@@ -269,6 +271,7 @@ fn differences(old: &Config, new: &Config) -> Vec<&'static str> {
         workers,
         hash_threads,
         reading,
+        verify,
         state_dir: _,
         keep_history: _,
         timezone,
@@ -291,6 +294,7 @@ fn differences(old: &Config, new: &Config) -> Vec<&'static str> {
         ("workers", *workers != new.workers),
         ("hash_threads", *hash_threads != new.hash_threads),
         ("reading", *reading != new.reading),
+        ("verify", *verify != new.verify),
         ("timezone", *timezone != new.timezone),
         ("log", *log != new.log),
     ];

@@ -13,6 +13,7 @@ use crate::cli::exit::Exit;
 use crate::cli::output::report_error;
 use crate::cli::service::monitoring::Monitoring;
 use crate::cli::service::reload::{ActiveConfig, send_commands};
+use crate::cli::service::verification::verification;
 use crate::cli::service::wiring;
 use crate::cli::service::wiring::Origin;
 use crate::config::Config;
@@ -100,6 +101,7 @@ pub(crate) async fn watch(
     let options = daemon::Options {
         ledger: Some(Arc::clone(&ledger)),
         credentials: source,
+        verify: verification(&config, &locks),
         locks: Arc::clone(&locks),
         ..wiring::daemon(&config)
     };

@@ -25,6 +25,8 @@ pub(super) enum Stopped {
     TimeLimit,
     /// `--bytes`.
     Bytes,
+    /// By the daemon.
+    Asked,
 }
 
 impl Stopped {
@@ -32,6 +34,7 @@ impl Stopped {
         match self {
             Self::TimeLimit => "--time-limit",
             Self::Bytes => "--bytes",
+            Self::Asked => "the end of the window",
         }
     }
 }

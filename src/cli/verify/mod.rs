@@ -4,6 +4,7 @@
 
 mod limits;
 mod memory;
+pub(crate) mod nightly;
 mod order;
 mod tally;
 
@@ -17,11 +18,11 @@ use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::args::VerifyArgs;
-use crate::cli::audit::report::Report;
+use crate::cli::audit::report::{Output, Report};
 use crate::cli::audit::selection::{HANGS_AFTER, Selection, Words};
 use crate::cli::exit::Exit;
 use crate::cli::marks::report::Report as MarksReport;
-use crate::cli::marks::{MarkOptions, Marks};
+use crate::cli::marks::{MarkOptions, MarkTotals, Marks};
 use crate::cli::output::{Failure, exit_of, progress, say};
 use crate::cli::remembered::Remembered;
 use crate::cli::scan::scan_roots::scan_roots;
@@ -68,16 +69,16 @@ async fn verify_with(args: &VerifyArgs) -> Result<Exit, Failure> {
         );
     }
     let scanned = scan_roots(&config, &Default::default(), &shutdown).await;
-    let report = Report { command: "verify", json: args.json };
+    let report = Report { command: "verify", output: Output::of(args.json) };
     let words = Words { targets: &args.targets, since: args.since, resumed: false };
     let selection = Selection::begin(&words, &config, client, scanned, report).await?;
     let since = args.older_than.and_then(|time| Timestamp::now().checked_sub(time).ok());
     let limits = Limits::of(args.time_limit, args.bytes, began);
     let mut tally = Tally::default();
     tally.not_compared = selection.missed as u64;
-    let marks = marks(args, &config);
+    let marks = Some(marks(args, &config));
     let tally = Mutex::new(tally);
-    let verification = Verification { selection, memory, since, limits, marks, tally };
+    let verification = Verification { selection, memory, since, limits, marks, tally, due_only: None };
     let ended = tokio::select! {
         biased;
         () = shutdown.cancelled() => {
@@ -93,7 +94,10 @@ async fn verify_with(args: &VerifyArgs) -> Result<Exit, Failure> {
     let (exit, errors) = match ended {
         Ok(()) => {
             let client = &verification.selection.client;
-            let marks = verification.marks.finish(client, tally.files + tally.recent, &shutdown).await;
+            let marks = match &verification.marks {
+                Some(marks) => marks.finish(client, tally.files + tally.recent, &shutdown).await,
+                None => MarkTotals::default(),
+            };
             (marks.exit.unwrap_or_else(|| tally.exit()), marks.errors)
         }
         Err(error) => (exit_of(&error), vec![ErrorReport::from(&error)]),
@@ -117,8 +121,15 @@ struct Verification<'a> {
     /// What was verified later is not read.
     since: Option<Timestamp>,
     limits: Limits,
-    marks: Marks<'a>,
+    /// The daemon marks nothing.
+    marks: Option<Marks<'a>>,
     tally: Mutex<Tally>,
+    due_only: Option<DueOnly>,
+}
+
+/// Only sessions with files that are due are looked at, until this is cancelled.
+struct DueOnly {
+    stop: CancellationToken,
 }
 
 impl Verification<'_> {
@@ -129,7 +140,7 @@ impl Verification<'_> {
     async fn run(&self) -> Result<(), Error> {
         self.selection.log_placements();
         let subjects = &self.selection.scope.subjects;
-        if !self.selection.report.json {
+        if self.selection.report.output == Output::Text {
             let sessions = self.selection.scope.sessions() as u64;
             let of = count(subjects.len() as u64, "subject");
             say!(
@@ -139,6 +150,10 @@ impl Verification<'_> {
         }
         let mut pairs = Vec::new();
         for (subject, scope) in subjects {
+            if self.reached() == Some(Stopped::Asked) {
+                self.tally().stopped = Some(Stopped::Asked);
+                return Ok(());
+            }
             match self.selection.client.sessions_to_audit(subject, &scope.folders).await {
                 Ok(of_it) => {
                     pairs.extend(of_it.into_iter().filter(|pair| self.selection.scope.takes(scope, pair)));
@@ -152,14 +167,21 @@ impl Verification<'_> {
                 }
             }
         }
-        order::sort(&mut pairs, &self.memory.sessions().await);
+        let verified = self.memory.sessions().await;
+        if self.due_only.is_some() {
+            pairs.retain(|pair| order::is_due(pair, &verified, self.since));
+        }
+        order::sort(&mut pairs, &verified);
         let (done, all) = (AtomicU64::new(0), pairs.len() as u64);
         let began = Instant::now();
         let text = || {
             let (done, read) = (done.load(Ordering::Relaxed), self.tally().bytes);
             (progress::verifying(done, all, read, began.elapsed()), done, all)
         };
-        progress::told(text, self.sessions(pairs, &done)).await
+        match self.due_only {
+            Some(_) => self.sessions(pairs, &done).await,
+            None => progress::told(text, self.sessions(pairs, &done)).await,
+        }
     }
 
     async fn sessions(&self, pairs: Vec<SessionPair>, done: &AtomicU64) -> Result<(), Error> {
@@ -222,15 +244,21 @@ impl Verification<'_> {
                 return Ok(Some(stopped));
             }
             let rest = to_read.split_off(piece);
-            let new = self.piece(pair, &folders, to_read, &findings).await?;
+            let new = match &self.due_only {
+                None => self.piece(pair, &folders, to_read, &findings).await?,
+                Some(due) => tokio::select! {
+                    biased;
+                    () = due.stop.cancelled() => return Ok(Some(Stopped::Asked)),
+                    new = self.piece(pair, &folders, to_read, &findings) => new?,
+                },
+            };
             self.found(&pair.name, &new);
             findings.extend(new);
             to_read = rest;
         }
         self.looked_at(folders, &files, true).await;
-        if !is_changing {
-            let client = &self.selection.client;
-            self.marks.take(client, pair, &findings, &self.selection.rules(false)).await;
+        if let Some(marks) = self.marks.as_ref().filter(|_| !is_changing) {
+            marks.take(&self.selection.client, pair, &findings, &self.selection.rules(false)).await;
         }
         self.tally().sessions += 1;
         Ok(None)
@@ -332,6 +360,9 @@ impl Verification<'_> {
     }
 
     fn reached(&self) -> Option<Stopped> {
+        if self.due_only.as_ref().is_some_and(|due| due.stop.is_cancelled()) {
+            return Some(Stopped::Asked);
+        }
         self.limits.reached(self.tally().bytes, Instant::now())
     }
 

@@ -16,6 +16,15 @@ pub(super) fn sort(pairs: &mut [SessionPair], verified: &HashMap<PathBuf, Timest
     });
 }
 
+/// Whether a session has files that are due: that were not verified since then. Pure.
+pub(super) fn is_due(
+    pair: &SessionPair,
+    verified: &HashMap<PathBuf, Timestamp>,
+    since: Option<Timestamp>,
+) -> bool {
+    pair.folders.iter().any(|folder| verified.get(folder.folder()).copied() < since)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

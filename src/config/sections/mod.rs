@@ -6,5 +6,6 @@ mod monitoring;
 pub(crate) mod repositories;
 pub(crate) mod roots;
 pub(crate) mod server;
+pub(crate) mod verify;
 pub(crate) mod watch;
 pub(crate) mod webhook;

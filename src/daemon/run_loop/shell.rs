@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use jiff::Timestamp;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -22,6 +23,7 @@ use crate::daemon::run_loop::watcher_handle::WatcherHandle;
 use crate::daemon::run_loop::worker;
 use crate::daemon::tree::root::FolderStamp;
 use crate::daemon::tree::root_locks::RootLocks;
+use crate::daemon::verification::VerifyTask;
 use crate::daemon::watch::RootOptions;
 use alyx_client::NextStep;
 use alyx_registration::{DiskSteps, FlaggedOptions, MissingName, Progress, RunContext, StatRate};
@@ -118,6 +120,7 @@ impl Shell {
                     self.check_folders(generation, root, folders)
                 }
                 Effect::Look(generation, look) => self.look(generation, look, config),
+                Effect::Verify(generation, since, stop) => self.verify(generation, since, stop, config),
                 Effect::Write(entry) => self.write(entry),
                 Effect::Forget(id, session) => self.forget(id, session),
                 Effect::Report(report) => {
@@ -272,6 +275,25 @@ impl Shell {
                 () = shutdown.cancelled() => look.stop.cancel(),
                 ended = ended => {
                     let result = TaskResult::Looked(Box::new(ended));
+                    drop(results.send(Completed { generation, result }));
+                }
+            }
+        });
+    }
+
+    /// Verifies what is due.
+    fn verify(&self, generation: u64, since: Timestamp, stop: CancellationToken, config: &Config) {
+        let options = &config.options;
+        let (Some(ledger), Some(verify)) = (options.ledger.clone(), options.verify.clone()) else { return };
+        let progress = Arc::new(Progress::with_steps(Arc::clone(&self.steps)));
+        let client = config.client.in_context(RunContext { progress, ..config.client.context().clone() });
+        let (results, shutdown) = (self.results.clone(), self.shutdown.clone());
+        self.tasks.spawn(async move {
+            let ended = verify.work.run(VerifyTask { client, ledger, since, stop: stop.clone() });
+            tokio::select! {
+                () = shutdown.cancelled() => stop.cancel(),
+                ended = ended => {
+                    let result = TaskResult::Verified(Box::new(ended));
                     drop(results.send(Completed { generation, result }));
                 }
             }

@@ -26,6 +26,8 @@ pub enum Sentence<'a> {
     Away(Timestamp),
     /// The start did not follow a clean stop, so sessions are created from then on.
     CreationsWait(Timestamp),
+    /// N verified files are not what Alyx holds.
+    Differing(u64),
     /// ONE does not load what is registered, for this reason.
     NotLoadable(&'a NotLoadableStatus),
     /// Two ways to compute an MD5 differed.
@@ -74,6 +76,11 @@ impl Sentence<'_> {
                     later => later,
                 }
             ),
+            Self::Differing(n) => format!(
+                "{} of the verified files {} not what Alyx holds: alyx-registrar verify lists them.",
+                n,
+                if n == 1 { "is" } else { "are" }
+            ),
             Self::NotLoadable(why) => {
                 format!("{}. What to do: {}.", capitalized(&why.text), why.what_to_do)
             }
@@ -100,10 +107,12 @@ pub fn sentences(status: &Status) -> Vec<Sentence<'_>> {
         daemon.and_then(|daemon| daemon.away_since).map(Sentence::Away),
         daemon.and_then(|daemon| daemon.creations_from).map(Sentence::CreationsWait),
     ];
+    let differing = status.verification.map(|verification| verification.differing);
+    let differing = differing.filter(|n| *n > 0).map(Sentence::Differing);
     let ledger = daemon.and_then(|daemon| daemon.ledger.as_deref());
     let ledger = ledger.or(status.unreadable_ledger.as_deref()).map(Sentence::NoLedger);
     let not_loadable = status.not_loadable.iter().map(Sentence::NotLoadable);
-    all.into_iter().flatten().chain(not_loadable).chain(ledger).collect()
+    all.into_iter().flatten().chain(differing).chain(not_loadable).chain(ledger).collect()
 }
 
 #[cfg(test)]

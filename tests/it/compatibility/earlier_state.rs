@@ -195,6 +195,8 @@ fn the_recorded_configuration_sets_every_key_that_can_be_set_together() {
         "weight",
         "water",
         "skip_subjects",
+        "verify",
+        "window",
         "reading",
         "max_rate",
         "min_rate",

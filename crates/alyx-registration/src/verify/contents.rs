@@ -7,6 +7,7 @@ use futures_util::StreamExt;
 use crate::client::RegistrationClient;
 use crate::error::Error;
 use crate::hashing::checksum::{Checksum, HashContext, with_checksums};
+use crate::hashing::disk_steps::DiskStep;
 use crate::hashing::reader::forget_pages;
 use crate::verify::audit::AuditRules;
 use crate::verify::copy::HeldCopy;
@@ -37,7 +38,7 @@ impl RegistrationClient {
         let doubtful: Vec<HeldCopy> = doubtful.into_iter().map(|(copy, _)| copy).collect();
         let files: Vec<PathBuf> = doubtful.iter().map(|copy| copy.file.clone()).collect();
         let (data, step) = (context.data.clone(), self.context().progress.steps.begin("reading", session));
-        let forget = move |step: &crate::hashing::disk_steps::DiskStep| {
+        let forget = move |step: &DiskStep| {
             for file in files {
                 step.touch();
                 // What cannot be opened is reported when it is read.

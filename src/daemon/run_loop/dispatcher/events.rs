@@ -2,6 +2,9 @@
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
+use tokio_util::sync::CancellationToken;
+
 use crate::daemon::messages::{Answer, Command, Report, Request};
 use crate::daemon::outside::ledger_writer::LedgerEntry;
 use crate::daemon::queue::Job;
@@ -10,6 +13,7 @@ use crate::daemon::run_loop::late_look::{EndedLook, Look};
 use crate::daemon::run_loop::loadability::Place;
 use crate::daemon::run_loop::worker::Attempt;
 use crate::daemon::tree::root::FolderStamp;
+use crate::daemon::verification::VerifyEnded;
 use crate::daemon::watch::WatchEvent;
 use alyx_registration::{AcceptedGaps, MissingName, NotLoadable, Progress};
 use std::path::PathBuf;
@@ -53,6 +57,8 @@ pub(crate) enum TaskResult {
     FoldersChanged(PathBuf, Vec<PathBuf>),
     /// [`Effect::Look`] ended.
     Looked(Box<EndedLook>),
+    /// [`Effect::Verify`] ended.
+    Verified(Box<VerifyEnded>),
 }
 
 /// Something for the shell of the run loop to do. Effects are carried out in order.
@@ -74,6 +80,8 @@ pub(crate) enum Effect {
     CheckFolders(u64, PathBuf, Vec<(PathBuf, FolderStamp)>),
     /// Look for late files on a task of its own.
     Look(u64, Look),
+    /// Verify what was not verified since then, on a task of its own, until the token is cancelled.
+    Verify(u64, Timestamp, CancellationToken),
     /// Write to the ledger.
     Write(LedgerEntry),
     /// Forget a session in the ledger, and answer this request with the number of rows.

@@ -1,7 +1,7 @@
 //! The dispatcher: one function from an event and a moment to effects.
 //!
 //! Pure: no clock, no channel, no task, no tokio. The shell reads the clock, passes each event to
-//! [`Dispatcher::handle`], and carries out the effects in order. The state is in eight parts, which own their
+//! [`Dispatcher::handle`], and carries out the effects in order. The state is in nine parts, which own their
 //! transitions and their wake times:
 //!
 //! | part | holds |
@@ -13,6 +13,7 @@
 //! | [`GapBook`] | the sessions that were registered with gaps |
 //! | [`LateLooks`] | when registered sessions are looked at again |
 //! | [`Loadability`] | why ONE does not load what is registered |
+//! | [`Verifications`] | when registered files are verified |
 //! | [`Hangs`] | the data roots whose disks do not answer |
 //! | [`Config`] | the configuration in use, and its generation |
 
@@ -30,6 +31,7 @@ mod reporting;
 mod runs;
 #[cfg(test)]
 mod tests;
+mod verifications;
 mod watchdog;
 
 use std::path::{Path, PathBuf};
@@ -51,6 +53,7 @@ use crate::daemon::run_loop::dispatcher::ledger_rows::{missing_names, stamp_text
 use crate::daemon::run_loop::dispatcher::pauses::Pauses;
 use crate::daemon::run_loop::dispatcher::reporting::{Reporting, cause_prefix};
 use crate::daemon::run_loop::dispatcher::runs::{Runs, SMALL};
+use crate::daemon::run_loop::dispatcher::verifications::Verifications;
 use crate::daemon::run_loop::loadability::Loadability;
 use crate::daemon::watch::{RootOptions, ScanReason, ScanSummary, WatchEvent};
 use crate::humanize::length;
@@ -78,6 +81,7 @@ pub(crate) struct Dispatcher {
     reporting: Reporting,
     gaps: GapBook,
     looks: LateLooks,
+    verifications: Verifications,
     loadability: Loadability,
     hangs: Hangs,
     /// The effects of the event being handled.
@@ -116,6 +120,7 @@ impl Dispatcher {
             reporting: Reporting::new(now),
             gaps: GapBook::default(),
             looks: LateLooks::default(),
+            verifications: Verifications::default(),
             loadability,
             hangs: Hangs::new(),
             effects: Vec::new(),
@@ -158,6 +163,7 @@ impl Dispatcher {
     pub(crate) fn stop(&mut self) {
         self.runs.stopping = true;
         self.looks.stop_in(|_| true);
+        self.verifications.stop();
     }
 
     /// Handles an event, then starts, queries and reports what is due.
@@ -176,6 +182,7 @@ impl Dispatcher {
         if !self.runs.stopping {
             self.start_due(now);
             self.start_looks(now);
+            self.start_verification(now);
             self.query_due(now);
             self.ask_loadability(now);
             self.check_folders(now);
@@ -189,12 +196,12 @@ impl Dispatcher {
     /// When to handle an [`Event::Tick`] if nothing happens before.
     pub(crate) fn next_wake(&self) -> Option<Instant> {
         let runs = if self.pauses.is_active() { None } else { self.next_due() };
-        let looks = self.next_look();
+        let (looks, verification) = (self.next_look(), self.next_verification());
         let ask = self.loadability.next_wake().filter(|_| !self.pauses.is_active());
         let hangs = self.hangs.next_wake();
         let (pauses, flags, reporting) =
             (self.pauses.next_wake(), self.flags.next_wake(), self.reporting.next_wake());
-        let times = [runs, looks, pauses, flags, reporting, ask, hangs];
+        let times = [runs, looks, verification, pauses, flags, reporting, ask, hangs];
         times.into_iter().flatten().min()
     }
 
@@ -280,7 +287,10 @@ impl Dispatcher {
         let is_current = generation == self.config.generation;
         let is_query = !matches!(
             result,
-            TaskResult::Attempt(_) | TaskResult::FoldersChanged(..) | TaskResult::Looked(_)
+            TaskResult::Attempt(_)
+                | TaskResult::FoldersChanged(..)
+                | TaskResult::Looked(_)
+                | TaskResult::Verified(_)
         );
         if is_query {
             self.runs.query_ended();
@@ -289,6 +299,7 @@ impl Dispatcher {
         match result {
             TaskResult::Attempt(attempt) => self.on_attempt_done(*attempt, is_current, now),
             TaskResult::Looked(ended) => self.on_look_ended(*ended, is_current, now),
+            TaskResult::Verified(ended) => self.on_verified(*ended, is_current, now),
             TaskResult::FoldersChanged(root, changed) => self.on_folders_checked(&root, &changed, now),
             // Under the current configuration the query is sent again.
             _ if !is_current => {}

@@ -35,6 +35,7 @@ impl Dispatcher {
         let Change { client, options, what } = change;
         let same_server = self.config.client.alyx().url() == client.alyx().url();
         let earlier = self.config.replace(client, options);
+        self.verify_anew();
         self.effects.push(Effect::Reconfigure { earlier_workers: earlier.workers });
 
         self.pauses.start_over(same_server, &mut self.reporting.throttle, now.instant);

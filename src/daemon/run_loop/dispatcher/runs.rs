@@ -35,6 +35,11 @@ impl Runs {
         }
     }
 
+    /// Whether no session runs.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.running.is_empty()
+    }
+
     pub(crate) fn run_begins(&mut self, flag: &Path, root: &Path) {
         self.running.insert(flag.to_owned(), root.to_owned());
     }
