@@ -8,6 +8,7 @@ mod audit;
 mod config;
 mod connection;
 mod files;
+mod follow;
 mod manual;
 mod members;
 mod metadata;
@@ -25,6 +26,7 @@ pub use crate::cli::args::config::{ConfigArgs, StateArgs};
 pub(super) use crate::cli::args::config::{absolute, paths};
 pub use crate::cli::args::connection::{ConnectionArgs, VerbArgs};
 pub use crate::cli::args::files::{CheckProtectedArgs, FindFilesArgs, RegisterFilesArgs, RelationArgs};
+pub use crate::cli::args::follow::FollowArgs;
 pub use crate::cli::args::manual::{CompletionsArgs, ManArgs, ShellChoice};
 pub use crate::cli::args::members::{ExistsArgs, WaterArgs, WeightArgs};
 pub use crate::cli::args::metadata::MetadataArgs;
@@ -101,6 +103,8 @@ pub enum Command {
     Scan(ScanArgs),
     /// Compare what Alyx holds with what is on disk
     Audit(AuditArgs),
+    /// Look for copies in other repositories, and tell Alyx of those that are complete
+    Follow(FollowArgs),
     /// Create a session on Alyx, without its files
     CreateSession(CreateSessionArgs),
     /// Create a session for every flag below a folder

@@ -3,6 +3,7 @@
 pub mod args;
 mod audit;
 pub mod exit;
+mod follow;
 mod loadable;
 pub mod logging;
 mod monitor;
@@ -32,7 +33,10 @@ pub fn main() -> ExitCode {
     // Before threads are started, which inherit it.
     if matches!(
         cli.command,
-        Command::CreateSessions(_) | Command::RegisterSession(_) | Command::RegisterFiles(_)
+        Command::CreateSessions(_)
+            | Command::RegisterSession(_)
+            | Command::RegisterFiles(_)
+            | Command::Follow(_)
     ) {
         service::io_priority::lower();
     }
@@ -56,6 +60,7 @@ pub fn main() -> ExitCode {
             Command::Scan(args) if args.orphans => scan::orphans::orphans(&args).await,
             Command::Scan(args) => scan::scan(&args).await,
             Command::Audit(args) => audit::audit(&args).await,
+            Command::Follow(args) => follow::follow(&args).await,
             Command::CreateSession(args) => verbs::create_session(&args).await,
             Command::CreateSessions(args) => verbs::create_sessions(&args).await,
             Command::NewSession(args) => verbs::new_session(&args).await,

@@ -9,7 +9,7 @@ use crate::daemon::tree::root_locks::RootLocks;
 use crate::daemon::watch::{RootOptions, WatchOptions};
 use crate::ledger::Ledger;
 use alyx_client::backoff::Backoff;
-use alyx_registration::{FlaggedOptions, LateOptions};
+use alyx_registration::{FlaggedOptions, FollowRules, LateOptions};
 
 /// The options of the daemon.
 #[derive(Debug, Clone)]
@@ -30,6 +30,8 @@ pub struct Options {
     pub skip_subjects: Vec<String>,
     /// How registered sessions are looked at again, for late files.
     pub late: LateOptions,
+    /// How copies in other repositories are looked for; `None`: not at all.
+    pub follow: Option<FollowRules>,
     /// The ledger: attempts, outcomes and checksums.
     pub ledger: Option<Arc<Ledger>>,
     /// A fingerprint of the configuration: after a restart with another one, sessions that needed attention are tried
@@ -68,6 +70,7 @@ impl Default for Options {
             flagged: FlaggedOptions::default(),
             skip_subjects: Vec::new(),
             late: LateOptions::default(),
+            follow: None,
             ledger: None,
             configuration: String::new(),
             credentials: None,

@@ -276,8 +276,9 @@ impl Ledger {
             let outcomes = transaction.execute("DELETE FROM outcome WHERE session = ?1", [session])?;
             let gaps = transaction.execute("DELETE FROM gap WHERE session = ?1", [session])?;
             let looks = transaction.execute("DELETE FROM look WHERE session = ?1", [session])?;
+            let follows = transaction.execute("DELETE FROM follow WHERE session = ?1", [session])?;
             transaction.commit()?;
-            Ok(waiting + outcomes + gaps + looks)
+            Ok(waiting + outcomes + gaps + looks + follows)
         })
     }
 

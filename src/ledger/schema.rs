@@ -12,7 +12,7 @@ use crate::ledger::{BUSY, Connection, Open, OpenFlags};
 /// One step per version. A released step never changes; add a new one.
 ///
 /// Times are milliseconds since 1970, except a file's own, which are nanoseconds. Paths are bytes.
-pub(super) const MIGRATIONS: [&str; 6] = [
+pub(super) const MIGRATIONS: [&str; 7] = [
     "
     CREATE TABLE waiting (
         flag BLOB PRIMARY KEY,
@@ -109,6 +109,19 @@ pub(super) const MIGRATIONS: [&str; 6] = [
 ",
     "ALTER TABLE outcome ADD COLUMN described TEXT;",
     "ALTER TABLE outcome ADD COLUMN command TEXT;",
+    // The sessions whose copies in other repositories are waited for.
+    "
+    CREATE TABLE follow (
+        eid TEXT PRIMARY KEY,
+        session TEXT NOT NULL,
+        since INTEGER NOT NULL,
+        next INTEGER NOT NULL,
+        failures INTEGER NOT NULL,
+        state TEXT NOT NULL,
+        text TEXT NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX follow_next ON follow (next);
+",
 ];
 
 /// The version that this program writes.

@@ -36,6 +36,7 @@ mod daemon;
 mod disks;
 mod docs;
 mod event_loss;
+mod follow;
 mod gaps;
 mod hanging_disks;
 mod hanging_steps;

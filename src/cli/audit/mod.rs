@@ -5,9 +5,9 @@
 mod flags;
 mod position;
 mod report;
-mod scope;
+pub(super) mod scope;
 mod tally;
-mod targets;
+pub(super) mod targets;
 
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};

@@ -10,7 +10,7 @@ use alyx_registration::SessionPair;
 
 /// What an argument names.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Target {
+pub(in crate::cli) enum Target {
     /// A session on Alyx, and its subject.
     Eid { eid: String, subject: String },
     /// A session by its path, be there a folder or not.
@@ -23,9 +23,9 @@ pub(super) enum Target {
 
 /// The sessions of one subject that are compared.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct SubjectScope {
+pub(in crate::cli) struct SubjectScope {
     /// All its folders: a session is paired with each of them, whether it is compared or not.
-    pub(super) folders: Vec<SessionPath>,
+    pub(in crate::cli) folders: Vec<SessionPath>,
     everything: bool,
     /// Whether sessions without a folder are compared.
     without_folder: bool,
@@ -43,14 +43,14 @@ impl SubjectScope {
 
 /// The subjects to ask for, each with its sessions.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Scope {
-    pub(super) subjects: BTreeMap<String, SubjectScope>,
+pub(in crate::cli) struct Scope {
+    pub(in crate::cli) subjects: BTreeMap<String, SubjectScope>,
     since: Option<String>,
 }
 
 impl Scope {
     /// The scope of these targets; without one, everything. `folders`: all session folders of the data roots.
-    pub(super) fn of(targets: &[Target], folders: Vec<SessionPath>, since: Option<Date>) -> Self {
+    pub(in crate::cli) fn of(targets: &[Target], folders: Vec<SessionPath>, since: Option<Date>) -> Self {
         let mut all: BTreeMap<String, SubjectScope> = BTreeMap::new();
         for folder in folders {
             all.entry(folder.subject().to_owned()).or_default().folders.push(folder);
@@ -99,7 +99,7 @@ impl Scope {
     }
 
     /// Whether a session is compared.
-    pub(super) fn takes(&self, subject: &SubjectScope, pair: &SessionPair) -> bool {
+    pub(in crate::cli) fn takes(&self, subject: &SubjectScope, pair: &SessionPair) -> bool {
         let date = pair.name.rsplit('/').nth(1).unwrap_or_default();
         if self.since.as_deref().is_some_and(|since| date < since) {
             return false;
@@ -128,7 +128,7 @@ impl Scope {
 }
 
 /// Whether a word names a folder or a session, not a subject.
-pub(super) fn is_path(word: &str) -> bool {
+pub(in crate::cli) fn is_path(word: &str) -> bool {
     word.contains('/')
         || matches!(Path::new(word).components().next(), Some(first) if first.as_os_str() == "." || first.as_os_str() == "..")
 }

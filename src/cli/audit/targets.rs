@@ -13,7 +13,7 @@ use alf::SessionPath;
 use alyx_registration::{RegistrationClient, SessionReference};
 
 /// What the arguments name.
-pub(super) async fn targets(
+pub(in crate::cli) async fn targets(
     args: &AuditArgs,
     config: &Config,
     client: &RegistrationClient,

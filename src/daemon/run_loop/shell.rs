@@ -17,6 +17,7 @@ use crate::daemon::queue::folder_locks::FolderLocks;
 use crate::daemon::run_loop::credentials::{CredentialCheck, CredentialSource};
 use crate::daemon::run_loop::dispatcher::events::{Completed, Effect, Notification, Query, TaskResult};
 use crate::daemon::run_loop::dispatcher::{CONFIGURATION, Config, Restored, STALE_REPORTED};
+use crate::daemon::run_loop::follow_pass::{FollowContext, FollowPass};
 use crate::daemon::run_loop::late_look::{EndedLook, Look, LookContext, LookResult};
 use crate::daemon::run_loop::watcher_handle::WatcherHandle;
 use crate::daemon::run_loop::worker;
@@ -118,6 +119,7 @@ impl Shell {
                     self.check_folders(generation, root, folders)
                 }
                 Effect::Look(generation, look) => self.look(generation, look, config),
+                Effect::Follow(generation, pass) => self.follow(generation, pass, config),
                 Effect::Write(entry) => self.write(entry),
                 Effect::Forget(id, session) => self.forget(id, session),
                 Effect::Report(report) => {
@@ -272,6 +274,26 @@ impl Shell {
                 () = shutdown.cancelled() => look.stop.cancel(),
                 ended = ended => {
                     let result = TaskResult::Looked(Box::new(ended));
+                    drop(results.send(Completed { generation, result }));
+                }
+            }
+        });
+    }
+
+    /// Looks for copies in other repositories. Their disks are no data roots: one that hangs holds nothing up but this.
+    fn follow(&self, generation: u64, pass: FollowPass, config: &Config) {
+        let options = &config.options;
+        let (Some(ledger), Some(rules)) = (options.ledger.clone(), options.follow.clone()) else { return };
+        let progress = Arc::new(Progress::default());
+        let client = config.client.in_context(RunContext { progress, ..config.client.context().clone() });
+        let (retry, every) = (options.retry, options.watch.poll_interval);
+        let context = FollowContext { client, ledger, rules, retry, every };
+        let (results, shutdown) = (self.results.clone(), self.shutdown.clone());
+        self.tasks.spawn(async move {
+            tokio::select! {
+                () = shutdown.cancelled() => {}
+                ended = context.run(pass) => {
+                    let result = TaskResult::Followed(Box::new(ended));
                     drop(results.send(Completed { generation, result }));
                 }
             }

@@ -4,8 +4,8 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::daemon::status::{
-    DaemonStatus, GapStatus, NotLoadableStatus, ObstacleStatus, ProgressStatus, SessionState, SessionStatus,
-    Status,
+    CopiesStatus, DaemonStatus, GapStatus, NotLoadableStatus, ObstacleStatus, ProgressStatus, SessionState,
+    SessionStatus, Status,
 };
 use crate::json::document::Document;
 use crate::json::error_report::{CommandKind, ErrorReport};
@@ -24,6 +24,7 @@ impl Status {
             obstacles: &self.obstacles,
             gaps: gaps(&self.gaps),
             created_twice: gaps(&self.created_twice),
+            copies: self.copies.as_ref(),
             not_loadable: &self.not_loadable,
             last: last.iter().map(|row| LastOutcomeJson::of(row, alyx)).collect(),
         };
@@ -42,6 +43,8 @@ struct StatusJson<'a> {
     obstacles: &'a [ObstacleStatus],
     gaps: Vec<GapJson>,
     created_twice: Vec<GapJson>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    copies: Option<&'a CopiesStatus>,
     not_loadable: &'a [NotLoadableStatus],
     last: Vec<LastOutcomeJson<'a>>,
 }

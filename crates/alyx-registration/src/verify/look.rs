@@ -169,7 +169,7 @@ impl DiskLook<'_> {
     ///
     /// # Errors
     /// Those of the work; [`Error::Unreadable`] if the disk does not answer.
-    async fn answered<T>(
+    pub(crate) async fn answered<T>(
         &self,
         folder: &Path,
         work: impl Future<Output = Result<T, Error>>,

@@ -117,6 +117,7 @@ impl Dispatcher {
             obstacles: [self.reporting.obstacles.status(), self.hangs.status(now)].concat(),
             gaps: self.gaps.open().map(GapStatus::from).collect(),
             created_twice: self.gaps.created_twice().map(GapStatus::from).collect(),
+            copies: self.copies_status(),
             not_loadable: self.loadability.reasons().map(NotLoadableStatus::from).collect(),
             ..Status::default()
         }

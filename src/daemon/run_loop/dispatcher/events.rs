@@ -6,6 +6,7 @@ use crate::daemon::messages::{Answer, Command, Report, Request};
 use crate::daemon::outside::ledger_writer::LedgerEntry;
 use crate::daemon::queue::Job;
 use crate::daemon::run_loop::credentials::{CredentialCheck, CredentialSource};
+use crate::daemon::run_loop::follow_pass::{EndedPass, FollowPass};
 use crate::daemon::run_loop::late_look::{EndedLook, Look};
 use crate::daemon::run_loop::loadability::Place;
 use crate::daemon::run_loop::worker::Attempt;
@@ -53,6 +54,8 @@ pub(crate) enum TaskResult {
     FoldersChanged(PathBuf, Vec<PathBuf>),
     /// [`Effect::Look`] ended.
     Looked(Box<EndedLook>),
+    /// [`Effect::Follow`] ended.
+    Followed(Box<EndedPass>),
 }
 
 /// Something for the shell of the run loop to do. Effects are carried out in order.
@@ -74,6 +77,8 @@ pub(crate) enum Effect {
     CheckFolders(u64, PathBuf, Vec<(PathBuf, FolderStamp)>),
     /// Look for late files on a task of its own.
     Look(u64, Look),
+    /// Look for copies in other repositories on a task of its own.
+    Follow(u64, FollowPass),
     /// Write to the ledger.
     Write(LedgerEntry),
     /// Forget a session in the ledger, and answer this request with the number of rows.

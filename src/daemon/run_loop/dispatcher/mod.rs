@@ -1,7 +1,7 @@
 //! The dispatcher: one function from an event and a moment to effects.
 //!
 //! Pure: no clock, no channel, no task, no tokio. The shell reads the clock, passes each event to
-//! [`Dispatcher::handle`], and carries out the effects in order. The state is in eight parts, which own their
+//! [`Dispatcher::handle`], and carries out the effects in order. The state is in nine parts, which own their
 //! transitions and their wake times:
 //!
 //! | part | holds |
@@ -12,6 +12,7 @@
 //! | [`Reporting`] | what the log, the ledger and systemd are given |
 //! | [`GapBook`] | the sessions that were registered with gaps |
 //! | [`LateLooks`] | when registered sessions are looked at again |
+//! | [`Follows`] | when copies in other repositories are looked for, and what was found |
 //! | [`Loadability`] | why ONE does not load what is registered |
 //! | [`Hangs`] | the data roots whose disks do not answer |
 //! | [`Config`] | the configuration in use, and its generation |
@@ -21,6 +22,7 @@ mod config;
 mod control_requests;
 pub(crate) mod events;
 mod flags;
+mod follows;
 mod hangs;
 mod late_looks;
 mod ledger_rows;
@@ -45,6 +47,7 @@ use crate::daemon::queue::{Enqueued, Room};
 pub(crate) use crate::daemon::run_loop::dispatcher::config::Config;
 use crate::daemon::run_loop::dispatcher::events::{Completed, Effect, Event, Query, TaskResult};
 use crate::daemon::run_loop::dispatcher::flags::{FlagState, Flags};
+use crate::daemon::run_loop::dispatcher::follows::Follows;
 use crate::daemon::run_loop::dispatcher::hangs::Hangs;
 use crate::daemon::run_loop::dispatcher::late_looks::LateLooks;
 use crate::daemon::run_loop::dispatcher::ledger_rows::{missing_names, stamp_text};
@@ -78,6 +81,7 @@ pub(crate) struct Dispatcher {
     reporting: Reporting,
     gaps: GapBook,
     looks: LateLooks,
+    follows: Follows,
     loadability: Loadability,
     hangs: Hangs,
     /// The effects of the event being handled.
@@ -116,6 +120,7 @@ impl Dispatcher {
             reporting: Reporting::new(now),
             gaps: GapBook::default(),
             looks: LateLooks::default(),
+            follows: Follows::default(),
             loadability,
             hangs: Hangs::new(),
             effects: Vec::new(),
@@ -137,6 +142,7 @@ impl Dispatcher {
         self.gaps = restored.gaps;
         self.reporting.has_ledger = has_ledger;
         self.restore_looks(restored.looks, now);
+        self.set_follows(now);
         let configuration = self.config.options.configuration.clone();
         self.write(LedgerEntry::Fact(CONFIGURATION, configuration));
     }
@@ -176,6 +182,7 @@ impl Dispatcher {
         if !self.runs.stopping {
             self.start_due(now);
             self.start_looks(now);
+            self.start_follow(now);
             self.query_due(now);
             self.ask_loadability(now);
             self.check_folders(now);
@@ -189,12 +196,12 @@ impl Dispatcher {
     /// When to handle an [`Event::Tick`] if nothing happens before.
     pub(crate) fn next_wake(&self) -> Option<Instant> {
         let runs = if self.pauses.is_active() { None } else { self.next_due() };
-        let looks = self.next_look();
+        let (looks, follow) = (self.next_look(), self.next_follow());
         let ask = self.loadability.next_wake().filter(|_| !self.pauses.is_active());
         let hangs = self.hangs.next_wake();
         let (pauses, flags, reporting) =
             (self.pauses.next_wake(), self.flags.next_wake(), self.reporting.next_wake());
-        let times = [runs, looks, pauses, flags, reporting, ask, hangs];
+        let times = [runs, looks, follow, pauses, flags, reporting, ask, hangs];
         times.into_iter().flatten().min()
     }
 
@@ -280,7 +287,10 @@ impl Dispatcher {
         let is_current = generation == self.config.generation;
         let is_query = !matches!(
             result,
-            TaskResult::Attempt(_) | TaskResult::FoldersChanged(..) | TaskResult::Looked(_)
+            TaskResult::Attempt(_)
+                | TaskResult::FoldersChanged(..)
+                | TaskResult::Looked(_)
+                | TaskResult::Followed(_)
         );
         if is_query {
             self.runs.query_ended();
@@ -289,6 +299,7 @@ impl Dispatcher {
         match result {
             TaskResult::Attempt(attempt) => self.on_attempt_done(*attempt, is_current, now),
             TaskResult::Looked(ended) => self.on_look_ended(*ended, is_current, now),
+            TaskResult::Followed(ended) => self.on_follow_ended(*ended, is_current, now),
             TaskResult::FoldersChanged(root, changed) => self.on_folders_checked(&root, &changed, now),
             // Under the current configuration the query is sent again.
             _ if !is_current => {}
