@@ -16,6 +16,7 @@ mod monitor;
 #[cfg(feature = "sandbox")]
 mod practice;
 mod propose;
+mod reclaim;
 mod service;
 mod sessions;
 mod setup;
@@ -36,6 +37,7 @@ pub use crate::cli::args::monitor::{
 #[cfg(feature = "sandbox")]
 pub use crate::cli::args::practice::{DemoArgs, SandboxArgs};
 pub use crate::cli::args::propose::ProposeArgs;
+pub use crate::cli::args::reclaim::ReclaimArgs;
 pub use crate::cli::args::service::{RunArgs, ScanArgs};
 pub use crate::cli::args::sessions::{
     CreateSessionArgs, CreateSessionsArgs, NewSessionArgs, RegisterSessionArgs, SessionDetailsArgs,
@@ -105,6 +107,8 @@ pub enum Command {
     Audit(AuditArgs),
     /// Look for copies in other repositories, and tell Alyx of those that are complete
     Follow(FollowArgs),
+    /// List the files here that have enough verified copies elsewhere
+    Reclaim(ReclaimArgs),
     /// Create a session on Alyx, without its files
     CreateSession(CreateSessionArgs),
     /// Create a session for every flag below a folder

@@ -10,6 +10,7 @@ mod monitor;
 mod output;
 #[cfg(feature = "sandbox")]
 mod practice;
+mod reclaim;
 mod remembered;
 mod scan;
 mod service;
@@ -37,6 +38,7 @@ pub fn main() -> ExitCode {
             | Command::RegisterSession(_)
             | Command::RegisterFiles(_)
             | Command::Follow(_)
+            | Command::Reclaim(_)
     ) {
         service::io_priority::lower();
     }
@@ -61,6 +63,7 @@ pub fn main() -> ExitCode {
             Command::Scan(args) => scan::scan(&args).await,
             Command::Audit(args) => audit::audit(&args).await,
             Command::Follow(args) => follow::follow(&args).await,
+            Command::Reclaim(args) => reclaim::reclaim(&args).await,
             Command::CreateSession(args) => verbs::create_session(&args).await,
             Command::CreateSessions(args) => verbs::create_sessions(&args).await,
             Command::NewSession(args) => verbs::new_session(&args).await,

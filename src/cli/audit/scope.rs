@@ -128,7 +128,7 @@ impl Scope {
 }
 
 /// Whether a word names a folder or a session, not a subject.
-pub(in crate::cli) fn is_path(word: &str) -> bool {
+pub(super) fn is_path(word: &str) -> bool {
     word.contains('/')
         || matches!(Path::new(word).components().next(), Some(first) if first.as_os_str() == "." || first.as_os_str() == "..")
 }

@@ -1,7 +1,7 @@
 //! `follow`: looks once for copies in other repositories, and tells Alyx of those that are complete.
 
 mod report;
-mod scope;
+pub(super) mod scope;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;

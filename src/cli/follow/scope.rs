@@ -5,14 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::args::{AuditArgs, FollowArgs};
-use crate::cli::audit::scope::{Scope, is_path};
+use crate::cli::audit::scope::Scope;
 use crate::cli::audit::targets::targets;
 use crate::cli::output::Failure;
 use crate::cli::scan::scan_roots::scan_roots;
 use crate::config::Config;
 use crate::json::error_report::{CommandKind, ErrorReport};
 use alf::SessionPath;
-use alyx_registration::{Error, FollowRules, RegistrationClient};
+use alyx_registration::{Error, FollowRules, RegistrationClient, SessionPair};
 
 /// A session to look at.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,43 +73,49 @@ pub(super) async fn everything(client: &RegistrationClient, rules: &FollowRules)
     Ok(found)
 }
 
-/// The sessions that the arguments name.
-pub(super) async fn named(
-    args: &FollowArgs,
+/// The sessions that these words name, with their folders; without one, all that have a folder.
+pub(in crate::cli) async fn sessions(
+    words: &[String],
     config: &Config,
     client: &RegistrationClient,
-) -> Result<Found, Failure> {
-    let mut folders = Vec::new();
-    if args.targets.iter().any(|word| is_path(word) && !word.contains("://")) {
-        let scanned = scan_roots(config, &Default::default(), &CancellationToken::new()).await;
-        let flagged = scanned.flags.iter().map(|flag| flag.session_folder().to_owned());
-        let all =
-            scanned.unflagged.iter().cloned().chain(flagged).chain(scanned.with_bad_flag.iter().cloned());
-        folders.extend(all.filter_map(|folder| SessionPath::parse(&folder).ok()));
-    }
+) -> Result<Vec<SessionPair>, Failure> {
+    let scanned = scan_roots(config, &Default::default(), &CancellationToken::new()).await;
+    let flagged = scanned.flags.iter().map(|flag| flag.session_folder().to_owned());
+    let all = scanned.unflagged.into_iter().chain(flagged).chain(scanned.with_bad_flag);
+    let mut folders: Vec<SessionPath> = all.filter_map(|folder| SessionPath::parse(&folder).ok()).collect();
+    // Of two flags in one session, both are listed.
+    folders.sort_by(|a, b| a.folder().cmp(b.folder()));
+    folders.dedup_by(|a, b| a.folder() == b.folder());
     let audit = AuditArgs {
-        targets: args.targets.clone(),
+        targets: words.to_vec(),
         config: None,
         data_roots: Vec::new(),
         since: None,
         resume: false,
         flag: false,
         yes: false,
-        json: args.json,
+        json: false,
     };
     let targets = targets(&audit, config, client, &folders).await?;
     let scope = Scope::of(&targets, folders, None);
-    let mut found = Found::default();
+    let mut found = Vec::new();
     for (subject, of_subject) in &scope.subjects {
-        for pair in client.sessions_to_audit(subject, &of_subject.folders).await? {
-            if scope.takes(of_subject, &pair) {
-                let work = |eid: &String| {
-                    let (session, eid) = (pair.name.clone(), Some(eid.clone()));
-                    Work { session, eid, dataset: None }
-                };
-                found.work.extend(pair.eids.iter().map(work));
-            }
-        }
+        let pairs = client.sessions_to_audit(subject, &of_subject.folders).await?;
+        found.extend(pairs.into_iter().filter(|pair| scope.takes(of_subject, pair)));
+    }
+    Ok(found)
+}
+
+/// The sessions on Alyx that the arguments name.
+pub(super) async fn named(
+    args: &FollowArgs,
+    config: &Config,
+    client: &RegistrationClient,
+) -> Result<Found, Failure> {
+    let mut found = Found::default();
+    for pair in sessions(&args.targets, config, client).await? {
+        let work = |eid: &String| Work { session: pair.name.clone(), eid: Some(eid.clone()), dataset: None };
+        found.work.extend(pair.eids.iter().map(work));
     }
     Ok(found)
 }

@@ -16,6 +16,7 @@ use crate::follow::copy::{Expected, FollowMode, Seen, Verdict, judge, names};
 use crate::follow::look::{FoundCopy, RepositoryDisk, is_being_replaced, source_folders};
 use crate::follow::repositories::FollowedRepository;
 use crate::hashing::checksum::{CHANGING_RETRY, HashContext, with_checksums};
+use crate::hashing::checksum_cache::ChecksumCache;
 use crate::hashing::disk_steps::DiskStep;
 use crate::opener::data_folders::DataFolders;
 use crate::verify::look::DiskLook;
@@ -351,14 +352,12 @@ impl RegistrationClient {
         let to_read: Vec<(usize, FoundCopy)> =
             to_read.filter_map(|(index, one)| Some((index, one.copy.clone()?))).collect();
         let Some((_, first)) = to_read.first() else { return Ok(looked) };
-        let roots = rules.repositories.iter().map(|one| one.mount.path.clone()).collect();
-        let data =
-            DataFolders { roots, private: self.options().data.private.clone(), ..DataFolders::default() };
-        let context = HashContext { data: Arc::new(data), ..self.hash_context(&first.path, None) };
+        let cache = self.context().cache.clone();
+        let context = self.copies_context(&rules.repositories, &first.path, cache);
         let all: Vec<usize> = to_read.iter().map(|(index, _)| *index).collect();
         let look = DiskLook { client: self, hangs_after: rules.hangs_after };
         // Whichever of the disks does not answer.
-        let read = match look.answered(Path::new("/"), read_all(to_read, &context)).await {
+        let read = match look.answered(Path::new("/"), read_copies(to_read, &context)).await {
             Err(Error::Unreadable { reason, .. }) => {
                 all.into_iter().map(|index| (index, Seen::Unreadable(reason.clone()))).collect()
             }
@@ -370,6 +369,19 @@ impl RegistrationClient {
             }
         }
         Ok(looked)
+    }
+
+    /// How the copies in these repositories are read.
+    pub(crate) fn copies_context(
+        &self,
+        repositories: &[FollowedRepository],
+        first: &Path,
+        cache: Option<Arc<dyn ChecksumCache>>,
+    ) -> HashContext {
+        let roots = repositories.iter().map(|one| one.mount.path.clone()).collect();
+        let data =
+            DataFolders { roots, private: self.options().data.private.clone(), ..DataFolders::default() };
+        HashContext { data: Arc::new(data), cache, ..self.hash_context(first, None) }
     }
 
     async fn is_replaced(&self, copy: Option<&FoundCopy>, rules: &FollowRules) -> Result<bool, Error> {
@@ -479,7 +491,7 @@ impl RegistrationClient {
 }
 
 /// Reads copies, and says of each what the disk says now.
-async fn read_all(
+pub(crate) async fn read_copies(
     copies: Vec<(usize, FoundCopy)>,
     context: &HashContext,
 ) -> Result<HashMap<usize, Seen>, Error> {

@@ -17,7 +17,7 @@ pub(crate) struct SessionState {
     pub(crate) sessions: usize,
     /// Whether it has a flag.
     pub(crate) is_flagged: bool,
-    /// Whether its day, or a change of one of its files, is too recent.
+    /// Whether its day is too recent.
     pub(crate) is_recent: bool,
     /// Its datasets, as far as they have a file here.
     pub(crate) datasets: Vec<DatasetState>,
@@ -38,7 +38,10 @@ pub(crate) struct DatasetState {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) enum SourceState {
     /// It is what Alyx holds.
-    Agrees { path: PathBuf, size: u64 },
+    Agrees {
+        path: PathBuf,
+        size: u64,
+    },
     /// It has another size or MD5: it changed since it was registered.
     Changed,
     /// It is a link: what it leads to would stay.
@@ -71,8 +74,11 @@ pub enum KeptReason {
     #[error("it has a flag")]
     Flagged,
     /// It is not old enough.
-    #[error("it is more recent than --older-than, or one of its files was changed since")]
+    #[error("its day is more recent than --older-than")]
     Recent,
+    /// It has several folders here.
+    #[error("it has {0} folders here")]
+    SeveralFolders(usize),
     /// No dataset of it has a file here.
     #[error("none of its datasets has a file here")]
     NothingHere,
@@ -122,6 +128,7 @@ impl KeptReason {
             Self::Ambiguous(_) => "ambiguous",
             Self::Flagged => "flagged",
             Self::Recent => "recent",
+            Self::SeveralFolders(_) => "several_folders",
             Self::NothingHere => "nothing_here",
             Self::Protected(_) => "protected",
             Self::NoHash(_) => "no_hash",
@@ -209,7 +216,10 @@ impl DatasetState {
         self.has_enough(needs)?;
         match &self.source {
             SourceState::Agrees { path, size } => Ok((path.clone(), *size)),
-            _ => Err(KeptReason::Unreadable { path: self.path.clone(), reason: "it was not compared".to_owned() }),
+            _ => Err(KeptReason::Unreadable {
+                path: self.path.clone(),
+                reason: "it was not compared".to_owned(),
+            }),
         }
     }
 }
