@@ -119,7 +119,9 @@ async fn only_a_complete_copy_of_its_own_exists_from_then_on() {
     let world = World::new().await;
     let session = world.session(SESSION);
     let all = ["amps", "clusters", "depths", "samples", "templates", "times"];
-    all.iter().for_each(|attribute| drop(session.file(&name(attribute), format!("the {attribute}"))));
+    for attribute in all {
+        session.file(&name(attribute), format!("the {attribute}"));
+    }
     world.register(&session).await;
     world.session("KS014/2024-05-02/001").file(&name("times"), "abc");
     world.register(&world.session("KS014/2024-05-02/001")).await;

@@ -251,7 +251,7 @@ impl RegistrationClient {
             };
             followed.copies.push(FollowedCopy { expected, found, ..candidate.copy(kind) });
         }
-        let confirmed = self.confirm(eid, complete, &disks, rules).await?;
+        let confirmed = self.confirm_copies(eid, complete, &disks, rules).await?;
         followed.copies.extend(confirmed);
         followed.copies.sort_by(|a, b| (&a.path, &a.repository).cmp(&(&b.path, &b.repository)));
         Ok(followed)
@@ -391,7 +391,7 @@ impl RegistrationClient {
     }
 
     /// Says on Alyx that these copies exist, and reads that back. What has changed on Alyx since it was asked is left alone.
-    async fn confirm(
+    async fn confirm_copies(
         &self,
         eid: &str,
         complete: Vec<(Candidate, usize)>,

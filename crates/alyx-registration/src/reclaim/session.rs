@@ -155,7 +155,7 @@ impl RegistrationClient {
         {
             return Ok(Err(reason));
         }
-        self.read_sources(&mut datasets).await?;
+        self.read_files_here(&mut datasets).await?;
         if let Some(reason) = state_of(&datasets).kept() {
             return Ok(Err(reason));
         }
@@ -197,7 +197,7 @@ impl RegistrationClient {
     }
 
     /// Reads the files here. What has not changed since it was registered is known.
-    async fn read_sources(&self, datasets: &mut [Dataset]) -> Result<(), Error> {
+    async fn read_files_here(&self, datasets: &mut [Dataset]) -> Result<(), Error> {
         let sources = datasets.iter().enumerate();
         let sources = sources.filter_map(|(index, dataset)| Some((index, dataset.source.clone()?)));
         let sources: Vec<(usize, FoundCopy)> = sources.collect();
