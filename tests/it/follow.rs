@@ -279,6 +279,7 @@ async fn check_shows_the_repositories_and_what_contradicts_itself() {
             mounts.iter().map(|(path, name)| format!("  - {{path: {}, name: {name}}}\n", path.display()));
         fs::write(&world.config, format!("{before}repositories:\n{}", lines.collect::<String>())).unwrap();
     };
+    world.session(SESSION);
     let alias = world.rig.beside("alias");
     symlink(world.rig.root(), &alias).unwrap();
     for (mounts, expected) in [

@@ -93,7 +93,7 @@ impl World {
         world.config("mounted", &world.alyx.url, &mount);
         let copy = server.join("KS014/2024-05-01/001/alf/spikes.times.npy");
         std::fs::create_dir_all(copy.parent().unwrap()).unwrap();
-        std::fs::write(copy, "abc").unwrap();
+        std::fs::write(copy, "abd").unwrap();
         world
     }
 
@@ -181,6 +181,8 @@ async fn the_output_of_every_command_matches_the_schema() {
         format!("scan {c}"),
         format!("audit {c}"),
         "follow --config {rig}/mounted/config.yaml".to_owned(),
+        "reclaim --older-than 14d --config {rig}/mounted/config.yaml".to_owned(),
+        format!("reclaim --older-than 14d {c}"),
         format!("create-sessions {{root}} {c}"),
         format!("check {c}"),
         format!("check --offline {c}"),
@@ -213,7 +215,8 @@ async fn the_output_of_every_command_matches_the_schema() {
     for call in &calls {
         let said = world.said(call).await;
         let documents = checker.check_output(&said);
-        let is_stream = ["history", "scan", "audit", "follow"].iter().any(|stream| call.starts_with(stream));
+        let is_stream =
+            ["history", "scan", "audit", "follow", "reclaim"].iter().any(|stream| call.starts_with(stream));
         assert!(documents.len() == 1 || is_stream, "{call}: {said:?}");
         assert!(said.code == 0 || !documents.is_empty() || is_stream, "{call}: {said:?}");
         if said.code >= 64 && !call.starts_with("status") {
@@ -228,6 +231,12 @@ async fn the_output_of_every_command_matches_the_schema() {
     }
     for outcome in ["copy", "incomplete", "failed"] {
         assert!(checker.outcomes.contains(&("follow".into(), outcome.into())), "follow never said {outcome}");
+    }
+    for outcome in ["kept", "done", "failed"] {
+        assert!(
+            checker.outcomes.contains(&("reclaim".into(), outcome.into())),
+            "reclaim never said {outcome}"
+        );
     }
     for command in ["forget", "acknowledge"] {
         assert!(checker.outcomes.contains(&(command.into(), "done".into())), "{command} was never done");
@@ -250,6 +259,7 @@ async fn an_invalid_command_line_or_configuration_is_a_document_too() {
             "water" | "weight" => "KS014 1",
             "new-session" => "KS014 {root}",
             "retry" | "forget" | "acknowledge" => "KS014/2024-05-01/001",
+            "reclaim" => "--older-than 14d",
             "status" | "history" | "scan" | "check" => "",
             "register-files" | "check-protected" => "{rig}/broken/config.yaml",
             _ => "{root}",

@@ -67,8 +67,10 @@ fn rules(config: &Config) -> Result<FollowRules, Failure> {
     };
     let config = Config { follow: mode, ..config.clone() };
     wiring::follow(&config).ok_or_else(|| {
-        let text = "there is no repository in which copies could be looked for; name it and its folder in repositories";
-        Failure::new(Exit::Config, text)
+        Failure::new(
+            Exit::Config,
+            "there is no repository in which copies could be looked for; name it and its folder in repositories",
+        )
     })
 }
 
@@ -129,9 +131,7 @@ impl Run<'_> {
                 }
                 Err(error) => {
                     tally.not_compared();
-                    let mut report = ErrorReport::from(&error).of_session(&session);
-                    report.message = format!("the copies of {session} cannot be looked for: {error}");
-                    report::failure(report, args.json);
+                    report::not_compared(&session, &error, args.json);
                     if error.is_outage() || error.next_step() == NextStep::NeedsCredentials {
                         return Err(error);
                     }

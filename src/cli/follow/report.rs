@@ -10,7 +10,7 @@ use crate::humanize::count;
 use crate::json::document::Document;
 use crate::json::error_report::ErrorReport;
 use alyx_client::text::printable;
-use alyx_registration::{CopyKind, FollowedCopy};
+use alyx_registration::{CopyKind, Error, FollowedCopy};
 
 /// The numbers of a run, as JSON.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -142,9 +142,19 @@ fn document(fields: CopyJson<'_>) {
     say!("{}", Document::new("follow", "copy", fields, Vec::new()).line());
 }
 
-/// Reports what could not be looked at.
+/// Reports a session that could not be looked at.
+pub(super) fn not_compared(name: &str, error: &Error, json: bool) {
+    tracing::error!("the copies of {name} cannot be looked for: {error}");
+    document_of(ErrorReport::from(error).of_session(name), json);
+}
+
+/// Reports a repository that could not be looked at.
 pub(super) fn failure(report: ErrorReport, json: bool) {
     tracing::error!("{}", report.message);
+    document_of(report, json);
+}
+
+fn document_of(report: ErrorReport, json: bool) {
     if json {
         progress::above(|| say!("{}", Document::failed("follow", vec![report]).line()));
     }

@@ -48,11 +48,15 @@ pub(super) async fn everything(client: &RegistrationClient, rules: &FollowRules)
         while let Some(offset) = page {
             let files = client.absent_files(repository, offset, rules.hangs_after).await?;
             if let Some(why) = files.unavailable {
-                let text = format!(
-                    "copies cannot be looked for in {name}: {}: {why}; mount its disk",
-                    repository.mount.path.display()
+                let path = &repository.mount.path;
+                let report = ErrorReport::command(
+                    CommandKind::Disk,
+                    format!(
+                        "copies cannot be looked for in {name}: {}: {why}; mount its disk",
+                        path.display()
+                    ),
                 );
-                found.failures.push(ErrorReport::command(CommandKind::Disk, text).at(&repository.mount.path));
+                found.failures.push(report.at(path));
                 break;
             }
             arrived.extend(files.arrived);

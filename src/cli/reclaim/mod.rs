@@ -46,9 +46,10 @@ async fn reclaim_with(args: &ReclaimArgs) -> Result<Exit, Failure> {
     let roots: Vec<PathBuf> = config.data_roots.iter().map(|root| root.path.clone()).collect();
     let repositories = FollowedRepository::of(&flagged, &roots);
     if repositories.iter().all(|repository| repository.is_own) {
-        let text =
-            "there is no other repository in which copies could be; name it and its folder in repositories";
-        return Err(Failure::new(Exit::Config, text));
+        return Err(Failure::new(
+            Exit::Config,
+            "there is no other repository in which copies could be; name it and its folder in repositories",
+        ));
     }
     let client = wiring::read_only_client(&config, wiring::credentials(&config)?)?;
     let client = client.in_context(Remembered::open(&config, Access::Change).context());
@@ -129,10 +130,13 @@ impl Run<'_> {
                     match files.iter().find(|(path, _)| *form == Form::Lines && has_line_break(path)) {
                         Some((path, _)) => {
                             tally.not_compared();
-                            let text = format!(
-                                "the name {path:?} has a line break, so its session is not listed; use -0"
+                            let report = ErrorReport::command(
+                                CommandKind::Disk,
+                                format!(
+                                    "the name {path:?} has a line break, so its session is not listed; use -0"
+                                ),
                             );
-                            report::failure(ErrorReport::command(CommandKind::Disk, text).at(path), *form);
+                            report::failure(report.at(path), *form);
                         }
                         None => {
                             tally.free(&files);
@@ -146,10 +150,7 @@ impl Run<'_> {
                 }
                 Err(error) => {
                     tally.not_compared();
-                    let mut report = ErrorReport::from(&error).of_session(&pair.name);
-                    report.message =
-                        format!("session {} cannot be compared, and is kept: {error}", pair.name);
-                    report::failure(report, *form);
+                    report::not_compared(&pair.name, &error, *form);
                     if error.is_outage() || error.next_step() == NextStep::NeedsCredentials {
                         return Err(error);
                     }

@@ -14,7 +14,7 @@ use crate::json::document::Document;
 use crate::json::error_report::ErrorReport;
 use crate::json::path_text::PathText;
 use alyx_client::text::printable;
-use alyx_registration::KeptReason;
+use alyx_registration::{Error, KeptReason};
 
 /// In which form the files are printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -136,8 +136,18 @@ pub(super) fn kept(name: &str, reason: &KeptReason, form: Form) {
 }
 
 /// Reports a session that could not be looked at.
+pub(super) fn not_compared(name: &str, error: &Error, form: Form) {
+    tracing::error!("session {name} cannot be compared, so its files are not listed: {error}");
+    document_of(ErrorReport::from(error).of_session(name), form);
+}
+
+/// Reports a file that could not be listed.
 pub(super) fn failure(report: ErrorReport, form: Form) {
     tracing::error!("{}", report.message);
+    document_of(report, form);
+}
+
+fn document_of(report: ErrorReport, form: Form) {
     if form == Form::Json {
         progress::above(|| say!("{}", Document::failed("reclaim", vec![report]).line()));
     }

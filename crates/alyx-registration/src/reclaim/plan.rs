@@ -216,10 +216,7 @@ impl DatasetState {
         self.has_enough(needs)?;
         match &self.source {
             SourceState::Agrees { path, size } => Ok((path.clone(), *size)),
-            _ => Err(KeptReason::Unreadable {
-                path: self.path.clone(),
-                reason: "it was not compared".to_owned(),
-            }),
+            _ => Err(KeptReason::Unreadable { path: self.path.clone(), reason: "not compared".to_owned() }),
         }
     }
 }
