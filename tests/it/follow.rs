@@ -1,12 +1,17 @@
 //! Copies in other repositories: Alyx says that they exist once they are complete, and not before.
 
-use crate::common::{Alyx, Rig, Session, until, with_files};
+use crate::common::{Alyx, Rig, Session, at_once, until, with_files};
 use crate::program::{Configuration, Program, output, program};
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use alyx_registration::{FlaggedOptions, RegisterFilesOptions};
+use alyx_registration::{
+    CopyKind, FlaggedOptions, FollowMode, FollowRules, FollowedRepository, Mount, QuietRules,
+    RegisterFilesOptions,
+};
+use alyx_sandbox::{Fault, FaultRule};
 use serde_json::{Value, json};
 
 const RIG: &str = "cortexlab_local";
@@ -114,6 +119,12 @@ fn name(attribute: &str) -> String {
     format!("alf/spikes.{attribute}.npy")
 }
 
+/// What another program does.
+fn copy(world: &World, session: &str, from: &Path) {
+    let to = world.place(&format!("{session}/{}", name("times")));
+    fs::copy(from.join(name("times")), to).unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn only_a_complete_copy_of_its_own_exists_from_then_on() {
     let world = World::new().await;
@@ -216,17 +227,46 @@ async fn a_copy_that_cannot_be_compared_by_its_md5_counts_only_by_its_size() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_copy_that_may_still_grow_is_waited_for_and_what_alyx_does_not_keep_is_an_error() {
+    let world = World::new().await;
+    let session = world.session(SESSION);
+    session.file(&name("times"), "abc");
+    world.register(&session).await;
+    copy(&world, SESSION, &session.folder);
+    let mount = Mount { path: world.server.clone(), repository: SERVER.into() };
+    let rules = |quiet| FollowRules {
+        mode: FollowMode::Md5,
+        repositories: vec![FollowedRepository { mount: mount.clone(), is_own: false }],
+        quiet,
+        hangs_after: Duration::from_secs(60),
+    };
+    let (client, eid) = (world.alyx.client(), world.alyx.the_session(&session).await.eid().to_owned());
+    let an_hour = QuietRules { settle: Duration::from_hours(1), ..at_once() };
+    let followed = client.follow_session(&eid, &rules(an_hour)).await.unwrap();
+    assert_eq!((followed.count(CopyKind::Changing), followed.wait.is_some()), (1, true), "{followed:?}");
+    assert!(world.existing(&session).await.is_empty());
+    // An answer to a change that is not made.
+    let body = json!({"exists": true}).to_string();
+    let fault = Fault::Status { code: 200, body, content_type: "application/json".into(), retry_after: None };
+    let rule = FaultRule { method: Some("PATCH".into()), path_prefix: "/files".into(), times: 1, fault };
+    world.alyx.control().add_fault(rule);
+    let error = client.follow_session(&eid, &rules(at_once())).await.unwrap_err().to_string();
+    assert!(error.contains("says again that it does not"), "{error}");
+    let before = world.alyx.control().requests().len();
+    let followed = client.follow_session(&eid, &rules(at_once())).await.unwrap();
+    let requests = world.alyx.control().requests().len() - before;
+    assert_eq!((followed.count(CopyKind::Confirmed), requests), (1, 4), "{followed:?}");
+    assert_eq!(world.existing(&session).await, [name("times")]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_daemon_confirms_copies_when_they_come_and_reports_those_that_differ() {
     let world = World::new().await;
     let earlier = world.session("KS014/2024-05-03/001");
     earlier.file(&name("times"), "earlier");
     world.register(&earlier).await;
-    let copy = |session: &str, from: &Path| {
-        let to = world.place(&format!("{session}/{}", name("times")));
-        fs::copy(from.join(name("times")), to).unwrap();
-    };
     // It was copied before the daemon knew of it.
-    copy("KS014/2024-05-03/001", &earlier.folder);
+    copy(&world, "KS014/2024-05-03/001", &earlier.folder);
     let mut command = program();
     let mut daemon = Program::start(command.args(["run", "--config"]).arg(&world.config));
     daemon.wait_for("copies confirmed: 1 in flatiron_cortexlab");
@@ -239,7 +279,7 @@ async fn the_daemon_confirms_copies_when_they_come_and_reports_those_that_differ
     let status = || world.status()["copies"].clone();
     until("in the status", || status()["differing"] == 1);
     assert_eq!(status()["problems"][0]["session"], SESSION);
-    copy(SESSION, &session.folder);
+    copy(&world, SESSION, &session.folder);
     daemon.wait_for("copies confirmed: 1 in flatiron_cortexlab");
     until("nothing is waited for", || {
         let status = status();

@@ -61,6 +61,7 @@ mod orphans;
 mod other_verbs;
 mod permissions;
 mod propose;
+mod reclaim;
 mod refused_files;
 mod register_again;
 mod registered_by_name;

@@ -75,21 +75,45 @@ impl FollowContext {
     /// # Errors
     /// What concerns every session: an outage, or a refused login.
     async fn pass(&self, pass: FollowPass, status: &mut CopiesStatus) -> Result<bool, Error> {
+        let rules = self.available(status).await;
         if pass.poll {
-            self.poll(status).await?;
+            self.poll(&rules, status).await?;
+        }
+        if rules.repositories.is_empty() {
+            return Ok(false);
         }
         let due = self.with_ledger(|ledger| ledger.follows_due(Timestamp::now(), SESSIONS)).await;
         let has_more = due.len() >= SESSIONS as usize;
         for row in due {
-            self.look(row, status).await?;
+            let fails = self.look(row, &rules, status).await?;
+            // A disk that went away meanwhile would hold up each of the others.
+            if fails && self.available(&mut CopiesStatus::default()).await != rules {
+                return Ok(false);
+            }
         }
         Ok(has_more)
     }
 
+    /// The rules with those repositories whose disks can be looked at now.
+    async fn available(&self, status: &mut CopiesStatus) -> FollowRules {
+        let mut rules = self.rules.clone();
+        rules.repositories.clear();
+        for repository in &self.rules.repositories {
+            match repository.unavailable_within(self.rules.hangs_after).await {
+                None => rules.repositories.push(repository.clone()),
+                Some(why) => {
+                    let (name, path) = (&repository.mount.repository, repository.mount.path.display());
+                    status.unavailable.push(format!("{name}: {path}: {why}"));
+                }
+            }
+        }
+        rules
+    }
+
     /// Asks Alyx for one page of the files that do not exist in each repository, and remembers the sessions of which there is
     /// a copy on disk. The next poll asks for the next page.
-    async fn poll(&self, status: &mut CopiesStatus) -> Result<(), Error> {
-        for repository in &self.rules.repositories {
+    async fn poll(&self, rules: &FollowRules, status: &mut CopiesStatus) -> Result<(), Error> {
+        for repository in &rules.repositories {
             let name = &repository.mount.repository;
             let fact = format!("follow from {} {name}", repository.mount.path.display());
             let key = fact.clone();
@@ -132,10 +156,16 @@ impl FollowContext {
         Ok(())
     }
 
-    async fn look(&self, row: FollowRow, status: &mut CopiesStatus) -> Result<(), Error> {
-        let followed = match self.client.has_copies(&row.session, &self.rules).await {
+    /// Looks at a session. Returns whether a disk failed.
+    async fn look(
+        &self,
+        row: FollowRow,
+        rules: &FollowRules,
+        status: &mut CopiesStatus,
+    ) -> Result<bool, Error> {
+        let followed = match self.client.has_copies(&row.session, rules).await {
             false => None,
-            true => match self.client.follow_session(&row.eid, &self.rules).await {
+            true => match self.client.follow_session(&row.eid, rules).await {
                 Ok(followed) => Some(Ok(followed)),
                 Err(error) if concerns_all(&error) => return Err(error),
                 Err(error) => Some(Err(error)),
@@ -151,7 +181,9 @@ impl FollowContext {
         }
         let now = Timestamp::now();
         let delay = |failures: u32| self.retry.delay(failures.max(1), alyx_client::jitter());
-        match planned(&row, followed.as_ref(), self.every, delay, now) {
+        let fails = matches!(&followed, Some(Ok(followed)) if followed.count(CopyKind::Unreadable) > 0);
+        let is_partial = rules.repositories.len() < self.rules.repositories.len();
+        match planned(&row, followed.as_ref(), is_partial, (self.every, delay), now) {
             None => self.with_ledger(move |ledger| ledger.end_follow(&row.eid)).await,
             Some(next) => {
                 if next.text != row.text && next.state != FollowState::Waits {
@@ -161,7 +193,7 @@ impl FollowContext {
                 self.with_ledger(move |ledger| ledger.set_follow(&next)).await;
             }
         }
-        Ok(())
+        Ok(fails)
     }
 
     async fn with_ledger<T: Default + Send + 'static>(
@@ -189,12 +221,12 @@ fn repositories(followed: &FollowedSession) -> String {
 }
 
 /// When a session is looked at next, from what this look said. `None`: never, it is complete or given up. `None` as `followed`:
-/// its folder is on no disk yet. Pure.
+/// its folder is on no disk yet. `is_partial`: not every repository could be looked at. Pure.
 fn planned(
     row: &FollowRow,
     followed: Option<&Result<FollowedSession, Error>>,
-    every: Duration,
-    delay: impl Fn(u32) -> Duration,
+    is_partial: bool,
+    (every, delay): (Duration, impl Fn(u32) -> Duration),
     now: Timestamp,
 ) -> Option<FollowRow> {
     let after = |wait: Duration| {
@@ -217,7 +249,7 @@ fn planned(
     match followed {
         None => (age < GIVEN_UP).then_some(waits),
         Some(Err(error)) => (age < GIVEN_UP).then(|| failed(FollowState::Failed, error.to_string())),
-        Some(Ok(followed)) if followed.is_complete() => None,
+        Some(Ok(followed)) if followed.is_complete() => is_partial.then_some(waits),
         Some(Ok(followed)) => {
             let wrong =
                 followed.copies.iter().filter(|copy| !copy.kind.waits() && copy.kind != CopyKind::Confirmed);
@@ -263,7 +295,7 @@ mod tests {
         let row =
             FollowRow { failures, ..FollowRow::new("eid".into(), "A/2024-05-01/001".into(), at(0), at(0)) };
         let delay = |failures| Duration::from_secs(u64::from(30 * failures));
-        let planned = planned(&row, followed.as_ref(), Duration::from_secs(60), delay, at(now));
+        let planned = planned(&row, followed.as_ref(), false, (Duration::from_secs(60), delay), at(now));
         planned.map(|next| (next.state, next.next.as_second() - now))
     }
 

@@ -2,10 +2,12 @@
 
 #![expect(clippy::disallowed_methods, reason = "reads the clock, works on the disk")]
 
+use std::collections::HashSet;
 use std::fs::Metadata;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::{Instant, SystemTime};
+use std::sync::{LazyLock, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::client::clocks_began;
 use crate::client::options::QuietRules;
@@ -27,10 +29,32 @@ pub(crate) struct RepositoryDisk {
     is_remote: bool,
 }
 
+/// The folders of repositories that are being opened: on a dead network drive, for ever, and by one thread each.
+static OPENING: LazyLock<Mutex<HashSet<PathBuf>>> = LazyLock::new(Mutex::default);
+
 impl FollowedRepository {
     /// Why its disk cannot be looked at. Blocks.
     pub fn unavailable(&self) -> Option<String> {
         RepositoryDisk::open(self).err()
+    }
+
+    /// As [`unavailable`](Self::unavailable), also if it does not answer within this time. It may be asked again and again.
+    pub async fn unavailable_within(&self, patience: Duration) -> Option<String> {
+        let hangs = || Some("its disk does not answer".to_owned());
+        let opening = || OPENING.lock().unwrap_or_else(PoisonError::into_inner);
+        if !opening().insert(self.mount.path.clone()) {
+            return hangs();
+        }
+        let own = self.clone();
+        let open = tokio::task::spawn_blocking(move || {
+            let why = own.unavailable();
+            OPENING.lock().unwrap_or_else(PoisonError::into_inner).remove(&own.mount.path);
+            why
+        });
+        match tokio::time::timeout(patience, open).await {
+            Ok(why) => why.unwrap_or_else(|_| hangs()),
+            Err(_) => hangs(),
+        }
     }
 }
 
@@ -171,7 +195,6 @@ mod tests {
     use super::*;
     use crate::repository::mount::Mount;
     use std::os::unix::fs::symlink;
-    use std::time::Duration;
 
     fn at_once() -> QuietRules {
         let none = Duration::ZERO;
@@ -243,6 +266,19 @@ mod tests {
         std::fs::rename(&mount, folder.path().join("away")).unwrap();
         std::fs::rename(&other, &mount).unwrap();
         assert!(disk.lost().is_some());
+    }
+
+    #[tokio::test]
+    async fn a_repository_whose_disk_hangs_is_asked_by_one_thread() {
+        let folder = tempfile::tempdir().unwrap();
+        let repository = repository(folder.path());
+        let minute = Duration::from_secs(60);
+        assert!(repository.unavailable_within(minute).await.unwrap().contains("empty"));
+        OPENING.lock().unwrap().insert(folder.path().to_owned());
+        assert!(repository.unavailable_within(minute).await.unwrap().contains("does not answer"));
+        OPENING.lock().unwrap().remove(folder.path());
+        std::fs::write(folder.path().join("x"), "").unwrap();
+        assert_eq!(repository.unavailable_within(minute).await, None);
     }
 
     #[test]
