@@ -113,7 +113,13 @@ impl RegistrationClient {
         let repositories: Vec<FollowedRepository> =
             repositories.filter(|one| Some(&one.mount.repository) != own.as_ref()).cloned().collect();
         let servers = rules.servers.clone();
-        let (at, quiet) = (folder.folder().to_owned(), rules.flagged.quiet.clone());
+        // Whether a copy is complete, its MD5 says. A network drive would need two looks.
+        let quiet = QuietRules {
+            settle: Duration::ZERO,
+            settle_remote: Duration::ZERO,
+            ..rules.flagged.quiet.clone()
+        };
+        let at = folder.folder().to_owned();
         let looks = Arc::clone(&self.context().looks);
         let step = self.context().progress.steps.begin("looking for copies of", folder.folder());
         let found = look.blocking(folder.folder(), step, move |step| {
