@@ -419,12 +419,16 @@ impl RegistrationClient {
                 }));
                 continue;
             }
-            if !lost.contains_key(&index) {
-                lost.insert(index, self.lost(disks.get(index), rules).await?);
-            }
-            if let Some(Some(found)) = lost.get(&index) {
-                let found = Some(found.clone());
-                copies.push(FollowedCopy { found, ..candidate.copy(CopyKind::Unreadable) });
+            let why: Option<String> = match lost.get(&index) {
+                Some(known) => Option::clone(known),
+                None => {
+                    let why = self.lost(disks.get(index), rules).await?;
+                    lost.insert(index, why.clone());
+                    why
+                }
+            };
+            if why.is_some() {
+                copies.push(FollowedCopy { found: why, ..candidate.copy(CopyKind::Unreadable) });
                 continue;
             }
             self.alyx().update_file_record(&candidate.file, true).await?;

@@ -269,7 +269,7 @@ mod tests {
             let session = session(&[dataset("x", &copies), dataset("y", &copies)]);
             assert_eq!(said(&session, needed), expected, "{case}");
         }
-        let session = session(&[dataset("x", &[one.clone()]), dataset("y", &[])]);
+        let session = session(&[dataset("x", std::slice::from_ref(&one)), dataset("y", &[])]);
         assert_eq!(said(&session, 1), "too_few_copies", "all or nothing");
     }
 
