@@ -21,6 +21,7 @@ mod service;
 mod sessions;
 mod setup;
 mod values;
+mod verify;
 
 pub use crate::cli::args::audit::AuditArgs;
 pub use crate::cli::args::config::{ConfigArgs, StateArgs};
@@ -44,6 +45,7 @@ pub use crate::cli::args::sessions::{
 };
 pub use crate::cli::args::setup::{CheckArgs, InitArgs};
 pub(super) use crate::cli::args::values::endpoint_word;
+pub use crate::cli::args::verify::VerifyArgs;
 
 /// Registers finished experiments on Alyx, with their files.
 ///
@@ -105,6 +107,8 @@ pub enum Command {
     Scan(ScanArgs),
     /// Compare what Alyx holds with what is on disk
     Audit(AuditArgs),
+    /// Read files and compare them with their hashes on Alyx
+    Verify(VerifyArgs),
     /// Look for copies in other repositories, and tell Alyx of those that are complete
     Follow(FollowArgs),
     /// List the files here that have enough verified copies elsewhere

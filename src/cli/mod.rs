@@ -17,6 +17,7 @@ mod service;
 mod setup;
 mod usage;
 mod verbs;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -37,6 +38,7 @@ pub fn main() -> ExitCode {
         Command::CreateSessions(_)
             | Command::RegisterSession(_)
             | Command::RegisterFiles(_)
+            | Command::Verify(_)
             | Command::Follow(_)
             | Command::Reclaim(_)
     ) {
@@ -62,6 +64,7 @@ pub fn main() -> ExitCode {
             Command::Scan(args) if args.orphans => scan::orphans::orphans(&args).await,
             Command::Scan(args) => scan::scan(&args).await,
             Command::Audit(args) => audit::audit(&args).await,
+            Command::Verify(args) => verify::verify(&args).await,
             Command::Follow(args) => follow::follow(&args).await,
             Command::Reclaim(args) => reclaim::reclaim(&args).await,
             Command::CreateSession(args) => verbs::create_session(&args).await,

@@ -54,6 +54,11 @@ impl Remembered {
         Self::open(config, Access::Change)
     }
 
+    /// Where it is remembered.
+    pub(super) fn ledger(&self) -> Option<Arc<Ledger>> {
+        self.ledger.clone()
+    }
+
     /// A context that keeps checksums and the sessions that were created.
     pub(super) fn context(&self) -> RunContext {
         self.ledger.clone().map(RunContext::remembering).unwrap_or_default()

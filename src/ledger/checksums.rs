@@ -80,6 +80,26 @@ impl Ledger {
         Some(md5)
     }
 
+    /// The state of a file, by its inode, in which its MD5 was remembered last, and that MD5.
+    pub fn checksum_of_inode(&self, device: u64, inode: u64) -> Option<(FileKey, String)> {
+        if let Some((key, md5, _)) = self.unwritten().rows.get(&(device, inode)) {
+            return Some((*key, md5.clone()));
+        }
+        let (key, md5, stored_proof) = self.with(|connection| {
+            connection
+                .prepare_cached(
+                    "SELECT size, mtime, ctime, md5, proof FROM checksum WHERE device = ?1 AND inode = ?2",
+                )?
+                .query_row([to_i64(device), to_i64(inode)], |row| {
+                    let size = u64::from_ne_bytes(row.get::<_, i64>(0)?.to_ne_bytes());
+                    let key = FileKey { device, inode, size, mtime_ns: row.get(1)?, ctime_ns: row.get(2)? };
+                    Ok((key, row.get::<_, String>(3)?, row.get::<_, String>(4)?))
+                })
+                .optional()
+        })??;
+        (stored_proof == proof(&key, &md5)).then_some((key, md5))
+    }
+
     /// Remembers the MD5 of a file in this state, and forgets that of earlier states.
     pub fn set_checksum(&self, key: &FileKey, md5: &str, now: Timestamp) {
         let is_due = {

@@ -6,6 +6,7 @@
 #![expect(clippy::disallowed_methods, reason = "reads the clock, works on the disk")]
 
 mod checksums;
+mod copies;
 mod follows;
 mod gaps;
 mod looks;
@@ -13,6 +14,7 @@ mod memory;
 mod problem;
 mod rows;
 mod schema;
+mod verified;
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -34,6 +36,7 @@ use crate::ledger::problem::Problem;
 pub use crate::ledger::rows::{
     HistoryFilter, NamedFile, OutcomeRow, RegisteredRow, WaitingChange, WaitingRow,
 };
+pub use crate::ledger::verified::{Verified, VerifiedRow, VerifiedTotals};
 
 /// Name of the ledger in the state folder.
 pub const FILE_NAME: &str = "ledger.sqlite";

@@ -12,7 +12,7 @@ use crate::ledger::{BUSY, Connection, Open, OpenFlags};
 /// One step per version. A released step never changes; add a new one.
 ///
 /// Times are milliseconds since 1970, except a file's own, which are nanoseconds. Paths are bytes.
-pub(super) const MIGRATIONS: [&str; 7] = [
+pub(super) const MIGRATIONS: [&str; 8] = [
     "
     CREATE TABLE waiting (
         flag BLOB PRIMARY KEY,
@@ -109,6 +109,25 @@ pub(super) const MIGRATIONS: [&str; 7] = [
 ",
     "ALTER TABLE outcome ADD COLUMN described TEXT;",
     "ALTER TABLE outcome ADD COLUMN command TEXT;",
+    // When each file was read last and compared with Alyx. The stamp and the MD5 are those of the last reading that agreed.
+    "
+    CREATE TABLE verified (
+        path BLOB PRIMARY KEY,
+        device INTEGER NOT NULL,
+        inode INTEGER NOT NULL,
+        size INTEGER NOT NULL,
+        mtime INTEGER NOT NULL,
+        ctime INTEGER NOT NULL,
+        md5 TEXT NOT NULL,
+        verified_at INTEGER NOT NULL,
+        result TEXT NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX verified_verified_at ON verified (verified_at);
+    CREATE TABLE verified_session (
+        folder BLOB PRIMARY KEY,
+        verified_at INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+",
     // The sessions whose copies in other repositories are waited for.
     "
     CREATE TABLE follow (

@@ -24,25 +24,25 @@ const SECOND: &str = "flatiron_cortexlab";
 const DATASETS: &str = "datasets:\n  repository: cortexlab_local\n";
 
 /// A rig whose disk is a repository on Alyx.
-struct World {
-    alyx: Alyx,
-    rig: Rig,
-    config: PathBuf,
+pub(crate) struct World {
+    pub(crate) alyx: Alyx,
+    pub(crate) rig: Rig,
+    pub(crate) config: PathBuf,
 }
 
 /// The lines of `audit --json`.
 #[derive(Debug)]
-struct Audited {
-    code: Option<i32>,
+pub(crate) struct Audited {
+    pub(crate) code: Option<i32>,
     /// `kind session path`, `-` for the session itself.
     findings: BTreeSet<String>,
     lines: Vec<Value>,
-    totals: Value,
-    log: String,
+    pub(crate) totals: Value,
+    pub(crate) log: String,
 }
 
 impl World {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         Self::with(DATASETS).await
     }
 
@@ -57,7 +57,7 @@ impl World {
     }
 
     /// A session with two datasets, registered.
-    async fn registered(&self, day: &str) -> Session {
+    pub(crate) async fn registered(&self, day: &str) -> Session {
         let session = self.session(day);
         session.file("alf/spikes.times.npy", "abc").file("alf/spikes.amps.npy", "abcde");
         self.register(&session, &here()).await;
@@ -126,7 +126,7 @@ fn here() -> FlaggedOptions {
 }
 
 impl Audited {
-    fn of(command: &mut Command) -> Self {
+    pub(crate) fn of(command: &mut Command) -> Self {
         let output = output(command);
         let log = String::from_utf8_lossy(&output.stderr).into_owned();
         let text = String::from_utf8(output.stdout).unwrap();
@@ -143,12 +143,12 @@ impl Audited {
     }
 
     #[track_caller]
-    fn finds(&self, expected: &[&str]) {
+    pub(crate) fn finds(&self, expected: &[&str]) {
         let expected: BTreeSet<String> = expected.iter().map(|text| (*text).to_owned()).collect();
         assert_eq!(self.findings, expected, "{self:#?}");
     }
 
-    fn line(&self, kind: &str) -> &Value {
+    pub(crate) fn line(&self, kind: &str) -> &Value {
         self.lines.iter().find(|line| line["kind"] == kind).unwrap_or_else(|| panic!("{kind}: {self:#?}"))
     }
 }
@@ -488,7 +488,8 @@ async fn errors_of_the_disk_and_a_disk_that_hangs_are_unreadable_and_not_missing
     let client = RegistrationClient::new(world.alyx.alyx(), options);
     let roots = AuditRoots::load([share.path()]);
     let (flagged, hangs_after) = (here(), std::time::Duration::from_millis(300));
-    let rules = AuditRules { flagged: &flagged, roots: &roots, hangs_after, has_all_folders: true };
+    let rules =
+        AuditRules { flagged: &flagged, roots: &roots, hangs_after, has_all_folders: true, contents: false };
     let pairs = client.sessions_to_audit("KS014", &[session.path()]).await.unwrap();
     let audit = client.audit_session(&pairs[0], &rules).await.unwrap();
     let found: Vec<_> = audit.findings.iter().map(|finding| (finding.kind, finding.path.clone())).collect();

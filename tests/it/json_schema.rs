@@ -144,6 +144,7 @@ async fn the_output_of_every_command_matches_the_schema() {
         format!("scan --dry-run {c}"),
         format!("scan --orphans {c}"),
         format!("audit {c}"),
+        format!("verify {c}"),
         format!("follow {c}"),
         format!("create-session {s} --dry-run {c}"),
         format!("register-session {s} --dry-run {c}"),
@@ -180,6 +181,7 @@ async fn the_output_of_every_command_matches_the_schema() {
         format!("weight KS014 21.5 {c}"),
         format!("scan {c}"),
         format!("audit {c}"),
+        format!("verify --time-limit 0s {c}"),
         "follow --config {rig}/mounted/config.yaml".to_owned(),
         "reclaim --older-than 14d --config {rig}/mounted/config.yaml".to_owned(),
         format!("reclaim --older-than 14d {c}"),
@@ -210,13 +212,16 @@ async fn the_output_of_every_command_matches_the_schema() {
         "scan --config {rig}/away/config.yaml".to_owned(),
         "scan --orphans --config {rig}/away/config.yaml".to_owned(),
         "audit --config {rig}/away/config.yaml".to_owned(),
+        "verify --config {rig}/away/config.yaml".to_owned(),
+        format!("verify /nowhere/at/all {c}"),
         format!("audit /nowhere/at/all {c}"),
     ];
     for call in &calls {
         let said = world.said(call).await;
         let documents = checker.check_output(&said);
-        let is_stream =
-            ["history", "scan", "audit", "follow", "reclaim"].iter().any(|stream| call.starts_with(stream));
+        let is_stream = ["history", "scan", "audit", "verify", "follow", "reclaim"]
+            .iter()
+            .any(|stream| call.starts_with(stream));
         assert!(documents.len() == 1 || is_stream, "{call}: {said:?}");
         assert!(said.code == 0 || !documents.is_empty() || is_stream, "{call}: {said:?}");
         if said.code >= 64 && !call.starts_with("status") {

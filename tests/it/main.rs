@@ -76,6 +76,7 @@ mod soak;
 mod state_folder;
 mod systemd;
 mod units;
+mod verify;
 mod watch_settings;
 mod watcher_flags;
 mod watcher_roots;

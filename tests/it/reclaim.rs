@@ -6,6 +6,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use alyx_registrar::ledger::{Access, Ledger};
 use alyx_registration::{FlaggedOptions, RegisterFilesOptions};
 use alyx_sandbox::{Seed, SeedRepository};
 use serde_json::{Value, json};
@@ -123,6 +124,7 @@ impl World {
 async fn the_files_of_a_session_are_listed_only_with_enough_copies_that_were_read_and_nothing_changes() {
     let world = World::new().await;
     let session = world.session(SESSION).await;
+    drop(Ledger::open(&world.rig.beside("etc/state")));
     let before = snapshot(world.rig.root().as_path());
     let listed = [format!("{SESSION}/alf/spikes.amps.npy"), format!("{SESSION}/alf/spikes.times.npy")];
     let reclaimed = world.reclaim(&[]);
@@ -130,6 +132,17 @@ async fn the_files_of_a_session_are_listed_only_with_enough_copies_that_were_rea
     files.sort();
     assert_eq!((reclaimed.code, files.as_slice()), (Some(0), &listed[..]), "{reclaimed:?}");
     assert_eq!((&reclaimed.totals["bytes"], &reclaimed.totals["files"]), (&json!(8), &json!(2)));
+    // What was read is remembered, and read again once that is too long ago.
+    let copy = world.server.path().join(&listed[0]);
+    let verified = || {
+        let ledger = Ledger::open_existing(&world.rig.beside("etc/state"), Access::Read).unwrap().unwrap();
+        ledger.verified(&copy).expect("not remembered").at
+    };
+    let first = verified();
+    assert_eq!(world.reclaim(&[]).files.len(), 2);
+    assert_eq!(verified(), first);
+    assert_eq!(world.reclaim(&["--verified-within", "0s"]).files.len(), 2);
+    assert!(verified() > first);
     // The other repository is on the same disk.
     world.keeps(&["--copies", "2"], "too_few_copies", "archive_cortexlab is on the same disk");
     world.keeps(&["--older-than", "99999d"], "recent", "--older-than");

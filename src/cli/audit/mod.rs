@@ -4,16 +4,16 @@
 
 mod flags;
 mod position;
-mod report;
+pub(super) mod report;
 pub(super) mod scope;
+pub(super) mod selection;
 mod tally;
 pub(super) mod targets;
 
 use std::io::IsTerminal;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
 
 use futures_util::StreamExt;
 use jiff::civil::Date;
@@ -22,8 +22,9 @@ use tokio_util::sync::CancellationToken;
 use crate::cli::args::AuditArgs;
 use crate::cli::audit::flags::{Flag, create, wanted};
 use crate::cli::audit::position::{Position, PositionFile};
-use crate::cli::audit::scope::{Scope, SubjectScope, Task};
-use crate::cli::audit::targets::targets;
+use crate::cli::audit::report::Report;
+use crate::cli::audit::scope::{SubjectScope, Task};
+use crate::cli::audit::selection::{Selection, Words};
 use crate::cli::exit::Exit;
 use crate::cli::output::{Failure, exit_of, progress, say};
 use crate::cli::scan::scan_roots::{ScannedRoots, scan_roots};
@@ -31,18 +32,11 @@ use crate::cli::service::wiring;
 use crate::config::Config;
 use crate::daemon::outside::signals;
 use crate::humanize::{count, length};
-use crate::json::document::Document;
-use crate::json::error_report::{CommandKind, ErrorReport};
-use alf::SessionPath;
-use alyx_client::NextStep;
-use alyx_registration::flag::FlagFile;
-use alyx_registration::{AuditRoots, AuditRules, Error, FlaggedOptions, RegistrationClient, SessionAudit};
+use crate::json::error_report::ErrorReport;
+use alyx_registration::{Error, RegistrationClient, SessionAudit};
 
 /// The least number of sessions that are compared at the same time: most of their time is Alyx's.
-const MIN_AT_ONCE: usize = 4;
-
-/// For how long a disk may make no progress.
-const HANGS_AFTER: Duration = Duration::from_secs(60);
+pub(super) const MIN_AT_ONCE: usize = 4;
 
 /// Compares Alyx with the disk.
 pub(crate) async fn audit(args: &AuditArgs) -> Exit {
@@ -85,7 +79,7 @@ async fn audit_with(args: &AuditArgs) -> Result<Exit, Failure> {
     if let Some(error) = cut_off {
         audit.save().await;
         let state = audit.state();
-        report::totals(&state.position.tally, true, vec![ErrorReport::from(&error)], args.json);
+        audit.selection.report.totals(&state.position.tally, true, vec![ErrorReport::from(&error)]);
         if !args.json {
             say!("stopped after {}; audit --resume continues", state.shown());
         }
@@ -109,7 +103,7 @@ async fn audit_with(args: &AuditArgs) -> Result<Exit, Failure> {
         }
     }
     let exit = if errors.is_empty() { tally.exit() } else { Exit::Incomplete };
-    report::totals(&tally, args.flag, errors, args.json);
+    audit.selection.report.totals(&tally, args.flag, errors);
     Ok(exit)
 }
 
@@ -117,11 +111,7 @@ async fn audit_with(args: &AuditArgs) -> Result<Exit, Failure> {
 struct Audit<'a> {
     args: &'a AuditArgs,
     config: &'a Config,
-    client: RegistrationClient,
-    scope: Scope,
-    flagged: FlaggedOptions,
-    roots: AuditRoots,
-    has_all_folders: bool,
+    selection: Selection<'a>,
     /// The day before the start.
     yesterday: Option<Date>,
     /// Where an interrupted audit is continued.
@@ -134,8 +124,6 @@ struct Audit<'a> {
 #[derive(Default)]
 struct State {
     position: Position,
-    /// Data roots, and disks below them, that are gone since the start.
-    lost: Vec<PathBuf>,
     /// The flags to put.
     flags: Vec<Flag>,
 }
@@ -153,7 +141,6 @@ impl<'a> Audit<'a> {
         client: RegistrationClient,
         scanned: ScannedRoots,
     ) -> Result<Self, Failure> {
-        let ScannedRoots { flags, unflagged, missed, with_bad_flag, broken_links, is_partial } = scanned;
         let file = PositionFile::of(&config.state_dir);
         let description = description(args, config);
         let from = match args.resume {
@@ -168,67 +155,15 @@ impl<'a> Audit<'a> {
         let from = from.unwrap_or_default();
         let mut position = Position { scope: description, ..from.clone() };
         let resumed = !from.session.is_empty();
-        if args.json && !missed.is_empty() {
-            say!("{}", Document::failed("audit", missed.clone()).line());
-        }
-        let mut sessions = Vec::new();
-        let flagged = flags.iter().map(FlagFile::session_folder).map(Path::to_owned);
-        for folder in unflagged.into_iter().chain(flagged).chain(with_bad_flag) {
-            match SessionPath::parse(&folder) {
-                Ok(session) => sessions.push(session),
-                Err(_) if resumed => {}
-                Err(why) => {
-                    report::failure(ErrorReport::from(&Error::from(why)).at(&folder), args.json);
-                    position.tally.not_compared(1);
-                }
-            }
-        }
-        for link in &broken_links {
-            let report = ErrorReport::command(
-                CommandKind::Disk,
-                format!(
-                    "the link {link:?} leads nowhere: the sessions behind it are not compared; mount its disk, or remove it"
-                ),
-            );
-            report::failure(report.at(link), args.json);
-        }
-        if !resumed {
-            position.tally.not_compared(missed.len() + broken_links.len());
-        }
-        let has_all_folders = !is_partial && broken_links.is_empty();
-        // Of two flags in one session, both are listed.
-        sessions.sort_by(|a, b| a.folder().cmp(b.folder()));
-        sessions.dedup_by(|a, b| a.folder() == b.folder());
-        let today = jiff::Zoned::now().date();
-        let since = args.since.and_then(|since| before(today, since));
-        let targets = targets(args, config, &client, &sessions).await?;
-        if targets.is_empty() {
-            // Their flags are left alone too, so that none of them is on Alyx.
-            sessions
-                .retain(|session| !config.skip_subjects.iter().any(|skipped| skipped == session.subject()));
-        }
-        let roots: Vec<PathBuf> = config.data_roots.iter().map(|root| root.path.clone()).collect();
-        let folders: Vec<PathBuf> = sessions.iter().map(|session| session.folder().to_owned()).collect();
-        let load = move || {
-            let folders = folders.iter().map(PathBuf::as_path);
-            AuditRoots::load(roots.iter().map(PathBuf::as_path)).with_mounts(folders)
-        };
-        let roots = tokio::task::spawn_blocking(load).await.unwrap_or_default();
-        let scope = Scope::of(&targets, sessions, since);
-        if !has_all_folders {
-            tracing::warn!(
-                "sessions without a folder are not reported, because not all data roots could be listed"
-            );
-        }
+        let report = Report { command: "audit", json: args.json };
+        let words = Words { targets: &args.targets, since: args.since, resumed };
+        let selection = Selection::begin(&words, config, client, scanned, report).await?;
+        position.tally.not_compared(selection.missed);
         Ok(Self {
             args,
             config,
-            client,
-            scope,
-            flagged: wiring::flagged(config),
-            roots,
-            has_all_folders,
-            yesterday: today.yesterday().ok(),
+            selection,
+            yesterday: jiff::Zoned::now().date().yesterday().ok(),
             from,
             file,
             state: Mutex::new(State { position, ..State::default() }),
@@ -241,21 +176,12 @@ impl<'a> Audit<'a> {
     /// An outage, or a refused login: the other sessions would fail too, each after its own time-out.
     async fn run(&mut self) -> Result<(), Error> {
         let is_left = |subject: &&String| **subject >= self.from.subject;
-        let subjects = self.scope.subjects.keys().filter(is_left).count();
-        let sessions = self.scope.sessions();
+        let subjects = self.selection.scope.subjects.keys().filter(is_left).count();
+        let sessions = self.selection.scope.sessions();
         if !self.args.json {
             say!("{}", expectation(subjects, sessions, self.config.alyx.max_requests_per_minute));
         }
-        let placements = {
-            let roots = self.config.data_roots.iter().map(|root| root.path.as_path());
-            self.flagged.placements(roots)
-        };
-        if placements.iter().all(|placement| placement.is_nowhere()) {
-            tracing::info!(
-                "no repository is named for these data roots (datasets.repository): sessions without a folder cannot be \
-                 found, and a dataset counts as here if no repository holds it"
-            );
-        }
+        self.selection.log_placements();
         let mut file = PositionFile::of(&self.config.state_dir);
         let done = AtomicU64::new(0);
         let work = self.work(&mut file, &done);
@@ -263,7 +189,7 @@ impl<'a> Audit<'a> {
     }
 
     async fn work(&self, file: &mut PositionFile, done: &AtomicU64) -> Result<(), Error> {
-        let subjects = futures_util::stream::iter(&self.scope.subjects);
+        let subjects = futures_util::stream::iter(&self.selection.scope.subjects);
         let tasks = subjects
             .filter(|(subject, _)| std::future::ready(**subject >= self.from.subject))
             .then(|(subject, scope)| self.tasks(subject, scope))
@@ -271,7 +197,7 @@ impl<'a> Audit<'a> {
         let at_once = self.config.workers.max(MIN_AT_ONCE);
         let audits = tasks.map(|task| async move {
             match task {
-                Ok(task) => Ok((self.compare(&task).await, task)),
+                Ok(task) => Ok((self.selection.audit(&task.pair, false).await, task)),
                 Err(error) => Err(error),
             }
         });
@@ -281,9 +207,9 @@ impl<'a> Audit<'a> {
                 Ok(result) => result,
                 Err(failed) => {
                     let (subject, error) = *failed;
-                    self.failed(&subject, &error);
+                    self.selection.failed(&subject, &error);
                     // Compared when the audit is resumed.
-                    if self.is_cut_off(&error).await {
+                    if self.selection.is_cut_off(&error).await {
                         return Err(error);
                     }
                     self.state().position.tally.not_compared(1);
@@ -292,8 +218,8 @@ impl<'a> Audit<'a> {
             };
             match audit {
                 Ok(audit) => self.take(&task, audit),
-                Err(error) if self.is_cut_off(&error).await => {
-                    self.failed(&task.pair.name, &error);
+                Err(error) if self.selection.is_cut_off(&error).await => {
+                    self.selection.failed(&task.pair.name, &error);
                     return Err(error);
                 }
                 Err(error) => self.not_compared(&task, &error),
@@ -318,11 +244,13 @@ impl<'a> Audit<'a> {
 
     /// The sessions of a subject.
     async fn tasks(&self, subject: &str, scope: &SubjectScope) -> Vec<Result<Task, Box<(String, Error)>>> {
-        let mut pairs = match self.client.sessions_to_audit(subject, &scope.folders).await {
+        let mut pairs = match self.selection.client.sessions_to_audit(subject, &scope.folders).await {
             Ok(pairs) => pairs,
             Err(error) => return vec![Err(Box::new((subject.to_owned(), error)))],
         };
-        pairs.retain(|pair| self.scope.takes(scope, pair) && !self.from.is_done(subject, &pair.name));
+        pairs.retain(|pair| {
+            self.selection.scope.takes(scope, pair) && !self.from.is_done(subject, &pair.name)
+        });
         let mut next: Vec<Option<String>> =
             pairs.iter().skip(1).map(|pair| Some(pair.name.clone())).collect();
         next.push(None);
@@ -333,26 +261,10 @@ impl<'a> Audit<'a> {
         tasks.collect()
     }
 
-    /// Compares one session. `None`: its data root is lost, which was reported.
-    async fn compare(&self, task: &Task) -> Result<Option<SessionAudit>, Error> {
-        let is_lost = {
-            let lost = &self.state().lost;
-            task.pair.folders.iter().any(|folder| lost.iter().any(|root| folder.folder().starts_with(root)))
-        };
-        if is_lost {
-            return Ok(None);
-        }
-        let has_all_folders = self.has_all_folders && self.state().lost.is_empty();
-        let (flagged, roots, hangs_after) = (&self.flagged, &self.roots, HANGS_AFTER);
-        let rules = AuditRules { flagged, roots, hangs_after, has_all_folders };
-        // In a box: it is large, and several wait at the same time.
-        Box::pin(self.client.audit_session(&task.pair, &rules)).await.map(Some)
-    }
-
     /// Whether a session may get a flag: one of today or yesterday may still be recorded, unless a person names it.
     fn may_flag(&self, task: &Task) -> bool {
         let is_named =
-            self.scope.subjects.get(&task.subject).is_some_and(|subject| subject.names(&task.pair));
+            self.selection.scope.subjects.get(&task.subject).is_some_and(|subject| subject.names(&task.pair));
         let date = task.pair.name.rsplit('/').nth(1).unwrap_or_default();
         is_named || self.yesterday.is_none_or(|yesterday| date < yesterday.to_string().as_str())
     }
@@ -386,41 +298,13 @@ impl<'a> Audit<'a> {
             );
         }
         drop(state);
-        report::session(&task.pair.name, &audit.findings, self.args.json);
+        self.selection.report.session(&task.pair.name, &audit.findings);
     }
 
     /// Reports a session that could not be compared, or the data root that it was in, once.
     fn not_compared(&self, task: &Task, error: &Error) {
         self.state().position.tally.not_compared(1);
-        match error {
-            Error::Unreadable { path, reason } if self.roots.contains(path) => {
-                if self.state().lost.contains(path) {
-                    return;
-                }
-                self.state().lost.push(path.clone());
-                let report = ErrorReport::command(
-                    CommandKind::Disk,
-                    format!(
-                        "the data root or disk {path:?} was lost during the audit ({reason}); mount it, then run audit again"
-                    ),
-                );
-                report::failure(report.at(path), self.args.json);
-            }
-            other => self.failed(&task.pair.name, other),
-        }
-    }
-
-    fn failed(&self, name: &str, error: &Error) {
-        report::not_compared(name, error, self.args.json);
-    }
-
-    /// Whether no other session can be compared either. One answer that cannot be read may be that of one session only:
-    /// then Alyx still answers another request.
-    async fn is_cut_off(&self, error: &Error) -> bool {
-        match error {
-            Error::Alyx(alyx_client::Error::NotAlyx { .. }) => self.client.alyx().ping().await.is_err(),
-            other => other.is_outage() || other.next_step() == NextStep::NeedsCredentials,
-        }
+        self.selection.not_compared(&task.pair.name, error);
     }
 
     /// Puts a flag where there is none, if the session still needs it. `false`: there is one, or it needs none. `None`
@@ -430,12 +314,12 @@ impl<'a> Audit<'a> {
         let compared = tokio::select! {
             biased;
             () = shutdown.cancelled() => return Err(None),
-            compared = self.compare(&task) => compared,
+            compared = self.selection.audit(&task.pair, false) => compared,
         };
         let now = match compared {
             Ok(audit) => audit.and_then(|audit| audit.flag),
             Err(error) => {
-                self.failed(&task.pair.name, &error);
+                self.selection.failed(&task.pair.name, &error);
                 return Err(Some(ErrorReport::from(&error).of_session(&task.pair.name)));
             }
         };
@@ -463,12 +347,6 @@ impl<'a> Audit<'a> {
 fn description(args: &AuditArgs, config: &Config) -> String {
     let roots: Vec<&PathBuf> = config.data_roots.iter().map(|root| &root.path).collect();
     format!("{} {roots:?} {:?} {:?}", config.alyx.url, args.targets, args.since)
-}
-
-/// The day that lies a time before today. Pure.
-fn before(today: Date, since: Duration) -> Option<Date> {
-    let days = i64::try_from(since.as_secs().div_ceil(86_400)).ok()?;
-    today.checked_sub(jiff::Span::new().try_days(days).ok()?).ok()
 }
 
 /// What the audit will cost. Pure.
@@ -499,13 +377,5 @@ mod tests {
         assert!(expectation(1, 1, 300).contains("less than a minute"));
         let year = expectation(40, 12_000, 300);
         assert!(year.starts_with("comparing 12000 sessions of 40 subjects: about 40 min"), "{year}");
-    }
-
-    #[test]
-    fn the_time_before_today_is_rounded_up_to_days() {
-        let today: Date = "2024-05-31".parse().unwrap();
-        let hours = |n: u64| before(today, Duration::from_secs(n * 3600)).unwrap().to_string();
-        assert_eq!((hours(24 * 30), hours(1)), ("2024-05-01".to_owned(), "2024-05-30".to_owned()));
-        assert_eq!(before(today, Duration::MAX), None);
     }
 }

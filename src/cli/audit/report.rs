@@ -1,4 +1,4 @@
-//! The report of an audit: one block for each session, or one JSON document for each difference.
+//! The report of an audit or a verification: one block for each session, or one JSON document for each difference.
 
 use serde::Serialize;
 
@@ -38,66 +38,98 @@ impl<'a> From<&'a Seen> for SeenJson<'a> {
     }
 }
 
-/// Prints the differences of a session.
-pub(super) fn session(name: &str, findings: &[Finding], json: bool) {
-    if findings.is_empty() {
-        return;
-    }
-    progress::above(|| {
-        if !json {
-            say!("{}", printable(name));
+/// Where the differences go.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::cli) struct Report {
+    /// Whose they are.
+    pub(in crate::cli) command: &'static str,
+    /// As JSON, one document a line.
+    pub(in crate::cli) json: bool,
+}
+
+impl Report {
+    /// What its command does, as a noun.
+    pub(in crate::cli) fn noun(&self) -> &'static str {
+        match self.command {
+            "verify" => "verification",
+            other => other,
         }
-        for finding in findings {
-            if json {
-                say!("{}", document(name, finding));
-            } else {
-                say!("  {}", line(finding));
+    }
+
+    /// Prints the differences of a session.
+    pub(in crate::cli) fn session(&self, name: &str, findings: &[Finding]) {
+        if findings.is_empty() {
+            return;
+        }
+        progress::above(|| {
+            if !self.json {
+                say!("{}", printable(name));
             }
+            for finding in findings {
+                if self.json {
+                    say!("{}", self.document(name, finding));
+                } else {
+                    say!("  {}", line(finding));
+                }
+            }
+        });
+    }
+
+    /// Reports a session, or a subject, that could not be compared.
+    pub(in crate::cli) fn not_compared(&self, name: &str, error: &Error) {
+        tracing::error!("the {} cannot compare {name}: {error}", self.noun());
+        self.documents(vec![ErrorReport::from(error).of_session(name)]);
+    }
+
+    /// Reports a folder or data root that could not be compared.
+    pub(in crate::cli) fn failure(&self, report: ErrorReport) {
+        tracing::error!("{}", report.message);
+        self.documents(vec![report]);
+    }
+
+    /// Prints what went wrong, if the output is JSON.
+    pub(in crate::cli) fn documents(&self, errors: Vec<ErrorReport>) {
+        if self.json {
+            progress::above(|| say!("{}", Document::failed(self.command, errors).line()));
         }
-    });
-}
-
-/// Reports a session, or a subject, that could not be compared.
-pub(super) fn not_compared(name: &str, error: &Error, json: bool) {
-    tracing::error!("the audit cannot compare {name}: {error}");
-    document_of(ErrorReport::from(error).of_session(name), json);
-}
-
-/// Reports a folder or data root that could not be compared.
-pub(super) fn failure(report: ErrorReport, json: bool) {
-    tracing::error!("{}", report.message);
-    document_of(report, json);
-}
-
-fn document_of(report: ErrorReport, json: bool) {
-    if json {
-        progress::above(|| say!("{}", Document::failed("audit", vec![report]).line()));
     }
-}
 
-/// Prints the summary. `errors`: why the audit ended early.
-pub(super) fn totals(tally: &Tally, asks: bool, errors: Vec<ErrorReport>, json: bool) {
-    if json {
-        let is_done = errors.is_empty() && tally.exit() == Exit::Success;
-        let outcome = if is_done { "done" } else { "incomplete" };
-        say!("{}", Document::new("audit", outcome, tally, errors).line());
-        return;
+    /// Prints the summary of an audit. `errors`: why it ended early.
+    pub(super) fn totals(&self, tally: &Tally, asks: bool, errors: Vec<ErrorReport>) {
+        let lines = tally.lines(asks);
+        self.summary(tally, &lines, tally.exit(), errors);
     }
-    for line in tally.lines(asks) {
-        say!("{line}");
-    }
-}
 
-fn document(name: &str, finding: &Finding) -> String {
-    let fields = FindingJson {
-        kind: finding.kind.name(),
-        session: name,
-        path: finding.path.as_deref(),
-        repository: finding.repository.as_deref(),
-        expected: finding.expected.as_ref().map(SeenJson::from),
-        found: finding.found.as_ref().map(SeenJson::from),
-    };
-    Document::new("audit", "difference", fields, Vec::new()).line()
+    /// Prints a summary: as JSON, or these lines.
+    pub(in crate::cli) fn summary(
+        &self,
+        tally: &impl Serialize,
+        lines: &[String],
+        exit: Exit,
+        errors: Vec<ErrorReport>,
+    ) {
+        if self.json {
+            let is_done = errors.is_empty() && exit == Exit::Success;
+            let outcome = if is_done { "done" } else { "incomplete" };
+            say!("{}", Document::new(self.command, outcome, tally, errors).line());
+            return;
+        }
+        for line in lines {
+            say!("{line}");
+        }
+    }
+
+    fn document(&self, name: &str, finding: &Finding) -> String {
+        let fields = FindingJson {
+            kind: finding.kind.name(),
+            session: name,
+            path: finding.path.as_deref(),
+            repository: finding.repository.as_deref(),
+            expected: finding.expected.as_ref().map(SeenJson::from),
+            found: finding.found.as_ref().map(SeenJson::from),
+        };
+        Document::new(self.command, "difference", fields, Vec::new()).line()
+    }
 }
 
 /// A difference for people. Pure.

@@ -36,7 +36,7 @@ pub(in crate::cli) struct SubjectScope {
 
 impl SubjectScope {
     /// Whether an argument names this session alone.
-    pub(super) fn names(&self, pair: &SessionPair) -> bool {
+    pub(in crate::cli) fn names(&self, pair: &SessionPair) -> bool {
         self.names.contains(&pair.name) || pair.eids.iter().any(|eid| self.eids.contains(eid))
     }
 }
@@ -113,7 +113,7 @@ impl Scope {
     }
 
     /// How many sessions have a folder and are compared: those without are known only when Alyx has answered.
-    pub(super) fn sessions(&self) -> usize {
+    pub(in crate::cli) fn sessions(&self) -> usize {
         let of = |subject: &SubjectScope| {
             let single = |folder: &SessionPath| SessionPair {
                 name: folder.to_string(),
@@ -128,18 +128,18 @@ impl Scope {
 }
 
 /// Whether a word names a folder or a session, not a subject.
-pub(super) fn is_path(word: &str) -> bool {
+pub(in crate::cli) fn is_path(word: &str) -> bool {
     word.contains('/')
         || matches!(Path::new(word).components().next(), Some(first) if first.as_os_str() == "." || first.as_os_str() == "..")
 }
 
 /// One session to compare.
 #[derive(Clone)]
-pub(super) struct Task {
-    pub(super) subject: String,
-    pub(super) pair: SessionPair,
+pub(in crate::cli) struct Task {
+    pub(in crate::cli) subject: String,
+    pub(in crate::cli) pair: SessionPair,
     /// Whether the next one has another name: an audit is resumed between names only.
-    pub(super) is_last_of_name: bool,
+    pub(in crate::cli) is_last_of_name: bool,
 }
 
 #[cfg(test)]

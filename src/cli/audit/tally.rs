@@ -28,7 +28,8 @@ pub(super) struct Tally {
 
 impl Default for Tally {
     fn default() -> Self {
-        let findings = FindingKind::ALL.map(|kind| (kind.name().to_owned(), 0)).into();
+        let kinds = FindingKind::ALL.into_iter().filter(|kind| !kind.needs_reading());
+        let findings = kinds.map(|kind| (kind.name().to_owned(), 0)).collect();
         let (sessions, flagged, datasets, ok, elsewhere, not_compared) = Default::default();
         let (flag_would_complete, flags_put) = Default::default();
         Self {

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use uuid::Uuid;
 
-use crate::cli::args::{AuditArgs, absolute};
+use crate::cli::args::absolute;
 use crate::cli::audit::scope::{Target, is_path};
 use crate::cli::exit::Exit;
 use crate::cli::output::Failure;
@@ -14,7 +14,7 @@ use alyx_registration::{RegistrationClient, SessionReference};
 
 /// What the arguments name.
 pub(in crate::cli) async fn targets(
-    args: &AuditArgs,
+    words: &[String],
     config: &Config,
     client: &RegistrationClient,
     folders: &[SessionPath],
@@ -22,7 +22,7 @@ pub(in crate::cli) async fn targets(
     let here = std::env::current_dir()
         .map_err(|error| Failure::new(Exit::Io, format!("the working folder cannot be found: {error}")))?;
     let mut targets = Vec::new();
-    for word in &args.targets {
+    for word in words {
         let eid = if word.contains("://") {
             match SessionReference::parse(word)? {
                 SessionReference::Eid(eid) => Some(eid),

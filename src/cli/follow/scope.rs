@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tokio_util::sync::CancellationToken;
 
-use crate::cli::args::{AuditArgs, FollowArgs};
+use crate::cli::args::FollowArgs;
 use crate::cli::audit::scope::Scope;
 use crate::cli::audit::targets::targets;
 use crate::cli::output::Failure;
@@ -90,17 +90,7 @@ pub(in crate::cli) async fn sessions(
     // Of two flags in one session, both are listed.
     folders.sort_by(|a, b| a.folder().cmp(b.folder()));
     folders.dedup_by(|a, b| a.folder() == b.folder());
-    let audit = AuditArgs {
-        targets: words.to_vec(),
-        config: None,
-        data_roots: Vec::new(),
-        since: None,
-        resume: false,
-        flag: false,
-        yes: false,
-        json: false,
-    };
-    let targets = targets(&audit, config, client, &folders).await?;
+    let targets = targets(words, config, client, &folders).await?;
     let scope = Scope::of(&targets, folders, None);
     let mut found = Vec::new();
     for (subject, of_subject) in &scope.subjects {

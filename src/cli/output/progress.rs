@@ -113,6 +113,33 @@ pub(in crate::cli) async fn counted<T>(
     looking(look, work).await
 }
 
+/// Runs work, and shows what `text` says of it, with its position and its end.
+pub(in crate::cli) async fn told<T>(
+    text: impl Fn() -> (String, u64, u64),
+    work: impl Future<Output = T>,
+) -> T {
+    let look = || {
+        let (text, done, count) = text();
+        if !draw(&text, done, count) {
+            tracing::info!(done, count, "{text}");
+        }
+    };
+    looking(look, work).await
+}
+
+/// The progress of a verification, whose bytes are not known before: the time left is that of the sessions. Pure.
+pub(in crate::cli) fn verifying(done: u64, count: u64, read: u64, took: Duration) -> String {
+    let mut text = format!("verifying: {done} of {count} sessions, {}", humanize::bytes(read));
+    let state = State { bytes: count, bytes_done: done, took, ..State::default() };
+    if let Some(rate) = (State { bytes_done: read, ..state }).rate() {
+        text += &format!(", {}/s", humanize::bytes(rate as u64));
+    }
+    if let Some(left) = state.left() {
+        text += &format!(", about {} left", clock(left));
+    }
+    text
+}
+
 /// Runs the work, and calls `look` at intervals.
 async fn looking<T>(mut look: impl FnMut(), work: impl Future<Output = T>) -> T {
     let _bar = Bar::on(io::stderr().is_terminal());
@@ -211,6 +238,13 @@ impl Write for LogOutput {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_verification_says_how_much_was_read_and_how_long_it_will_take() {
+        let text = verifying(10, 40, 4_000_000_000, Duration::from_secs(10));
+        assert_eq!(text, "verifying: 10 of 40 sessions, 4.0 GB, 400.0 MB/s, about 0:30 left");
+        assert_eq!(verifying(0, 40, 0, Duration::from_secs(1)), "verifying: 0 of 40 sessions, 0 B");
+    }
 
     fn state(files: [u64; 2], bytes: [u64; 2], seconds: u64) -> String {
         let ([files_done, files], [bytes_done, bytes]) = (files, bytes);

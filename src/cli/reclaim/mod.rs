@@ -6,6 +6,7 @@ mod report;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -26,7 +27,8 @@ use crate::json::error_report::{CommandKind, ErrorReport};
 use crate::ledger::Access;
 use alyx_client::{NextStep, RepositoryRecord};
 use alyx_registration::{
-    Error, FlaggedOptions, FollowedRepository, ReclaimNeeds, ReclaimRules, RegistrationClient, SessionPair,
+    Error, FlaggedOptions, FollowedRepository, ReadCopies, ReclaimNeeds, ReclaimRules, RegistrationClient,
+    SessionPair,
 };
 
 /// For how long a disk may make no progress.
@@ -52,7 +54,9 @@ async fn reclaim_with(args: &ReclaimArgs) -> Result<Exit, Failure> {
         ));
     }
     let client = wiring::read_only_client(&config, wiring::credentials(&config)?)?;
-    let client = client.in_context(Remembered::open(&config, Access::Change).context());
+    let remembered = Remembered::open(&config, Access::Change);
+    let client = client.in_context(remembered.context());
+    let memory = remembered.ledger().map(|ledger| -> Arc<dyn ReadCopies> { ledger });
     let shutdown = CancellationToken::new();
     signals::listen(shutdown.clone()).map_err(|error| Failure::no_signals(&error))?;
     wiring::check_login(&client).await?;
@@ -61,7 +65,8 @@ async fn reclaim_with(args: &ReclaimArgs) -> Result<Exit, Failure> {
         ReclaimArgs { null: true, .. } => Form::Null,
         _ => Form::Lines,
     };
-    let mut run = Run { args, config: &config, client, flagged, repositories, form, tally: Tally::default() };
+    let mut run =
+        Run { args, config: &config, client, flagged, repositories, form, memory, tally: Tally::default() };
     let ended = tokio::select! {
         biased;
         () = shutdown.cancelled() => return Err(Failure::interrupted().logged()),
@@ -83,6 +88,7 @@ struct Run<'a> {
     flagged: FlaggedOptions,
     repositories: Vec<FollowedRepository>,
     form: Form,
+    memory: Option<Arc<dyn ReadCopies>>,
     tally: Tally,
 }
 
@@ -109,7 +115,7 @@ impl Run<'_> {
         servers: &BTreeSet<String>,
         done: &AtomicU64,
     ) -> Result<(), Error> {
-        let Self { args, client, flagged, repositories, form, tally, .. } = self;
+        let Self { args, client, flagged, repositories, form, memory, tally, .. } = self;
         let Some(until) = before(jiff::Zoned::now().date(), args.older_than) else { return Ok(()) };
         let rules = ReclaimRules {
             flagged,
@@ -118,7 +124,7 @@ impl Run<'_> {
             needs: ReclaimNeeds { copies: args.copies.into() },
             until,
             verified_within: args.verified_within,
-            memory: None,
+            memory: memory.clone(),
             hangs_after: HANGS_AFTER,
         };
         // One after the other: each reads its files with all threads.

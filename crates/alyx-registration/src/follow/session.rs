@@ -222,7 +222,7 @@ impl RegistrationClient {
             looked.push((candidate, own, first));
         }
         let looked = self.look_for_copies(looked, &disks, rules).await?;
-        let looked = self.read_copies(looked, rules).await?;
+        let looked = self.read_found(looked, rules).await?;
         let mut complete = Vec::new();
         for Looked { candidate, seen, copy, disk } in looked {
             let (kind, expected, found) = match judge(&candidate.expected, &seen, rules.mode) {
@@ -346,7 +346,7 @@ impl RegistrationClient {
     }
 
     /// Reads those whose MD5 has to be known.
-    async fn read_copies(&self, mut looked: Vec<Looked>, rules: &FollowRules) -> Result<Vec<Looked>, Error> {
+    async fn read_found(&self, mut looked: Vec<Looked>, rules: &FollowRules) -> Result<Vec<Looked>, Error> {
         let is_read = |one: &Looked| judge(&one.candidate.expected, &one.seen, rules.mode) == Verdict::Read;
         let to_read = looked.iter().enumerate().filter(|(_, one)| is_read(one));
         let to_read: Vec<(usize, FoundCopy)> =

@@ -24,6 +24,14 @@ pub(crate) struct QuietReader {
     uncached: bool,
 }
 
+/// Drops the pages of a file from the page cache, after what is dirty was written: the next read asks the disk. Pages that
+/// another program has mapped stay.
+pub(crate) fn forget_pages(file: &File) {
+    // Where either fails, the next read is only less independent.
+    let _ = rustix::fs::fsync(file);
+    let _ = rustix::fs::fadvise(file, 0, None, Advice::DontNeed);
+}
+
 impl QuietReader {
     /// `RWF_DONTCACHE` of `linux/fs.h`.
     const DONTCACHE: ReadWriteFlags = ReadWriteFlags::from_bits_retain(0x80);

@@ -41,8 +41,8 @@ pub struct ReadCopy {
 pub trait ReadCopies: Debug + Send + Sync {
     /// When and how a copy was read last.
     fn find(&self, path: &Path) -> Option<ReadCopy>;
-    /// A copy was read. `agrees`: with what Alyx holds.
-    fn keep(&self, path: &Path, read: ReadCopy, agrees: bool);
+    /// Copies were read, each with whether it is what Alyx holds.
+    fn keep(&self, read: &[(PathBuf, ReadCopy, bool)]);
 }
 
 /// Which files may be deleted here.
@@ -265,9 +265,7 @@ impl RegistrationClient {
                 dataset.state.copies.push(state);
             }
             if let Some(memory) = rules.memory.clone() {
-                let keep =
-                    move || kept.iter().for_each(|(path, read, agrees)| memory.keep(path, *read, *agrees));
-                let _ = tokio::task::spawn_blocking(keep).await;
+                let _ = tokio::task::spawn_blocking(move || memory.keep(&kept)).await;
             }
         }
     }

@@ -11,6 +11,7 @@ use crate::client::options::FlaggedOptions;
 use crate::error::Error;
 use crate::repository::placement::Placement;
 use crate::verify::compare::{Expected, compare};
+use crate::verify::copy::HeldCopy;
 use crate::verify::disk::DiskFiles;
 use crate::verify::finding::{Finding, FindingKind, Seen};
 use crate::verify::flag_need::FlagNeed;
@@ -38,6 +39,8 @@ pub struct AuditRules<'a> {
     pub hangs_after: Duration,
     /// Whether a session without a folder is a finding: not if a part of the roots could not be listed.
     pub has_all_folders: bool,
+    /// Whether the files to verify are wanted.
+    pub contents: bool,
 }
 
 /// What an audit says of a session.
@@ -52,6 +55,8 @@ pub struct SessionAudit {
     pub flag: Option<(PathBuf, FlagNeed)>,
     /// It has no such flag yet only because its files changed within the last hour.
     pub is_recent: bool,
+    /// The files whose content can be compared with Alyx, if they are wanted.
+    pub copies: Vec<HeldCopy>,
     /// What a flag would select from, unless it has one already.
     unflagged: Option<Unflagged>,
     /// It changed with each look; only what all looks agree on is reported.
@@ -86,7 +91,7 @@ struct OtherRepository {
 }
 
 impl AuditRules<'_> {
-    fn disk<'a>(&self, client: &'a RegistrationClient) -> DiskLook<'a> {
+    pub(crate) fn disk<'a>(&self, client: &'a RegistrationClient) -> DiskLook<'a> {
         DiskLook { client, hangs_after: self.hangs_after }
     }
 }
@@ -120,7 +125,8 @@ impl RegistrationClient {
     /// let pairs = client.sessions_to_audit("KS014", &[SessionPath::parse(&folder)?]).await?;
     /// let (flagged, roots) = (FlaggedOptions::default(), AuditRoots::load([root.as_path()]));
     /// let hangs_after = std::time::Duration::from_secs(60);
-    /// let rules = AuditRules { flagged: &flagged, roots: &roots, hangs_after, has_all_folders: true };
+    /// let (has_all_folders, contents) = (true, false);
+    /// let rules = AuditRules { flagged: &flagged, roots: &roots, hangs_after, has_all_folders, contents };
     /// let audit = client.audit_session(&pairs[0], &rules).await?;
     /// assert_eq!(audit.findings[0].kind, FindingKind::FolderWithoutSession);
     /// # Ok(()) }
@@ -245,6 +251,12 @@ impl RegistrationClient {
                 let Some(found) = rules.disk(self).look_at(folder, options, &paths).await? else { continue };
                 for content in flags.iter().filter(|(of, _)| *of == folder).flat_map(|(_, own)| own) {
                     selected.extend(found.datasets.keys().filter(|path| content.selects(path)).cloned());
+                }
+                if rules.contents {
+                    let (files, unhashed) =
+                        HeldCopy::in_folder(folder.folder(), &copies.held, &found, copies.here.name());
+                    looked.copies.extend(files);
+                    looked.findings.extend(unhashed);
                 }
                 own.push(folder.clone());
                 disk.join(found);

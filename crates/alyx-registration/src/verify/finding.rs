@@ -25,16 +25,25 @@ pub enum FindingKind {
     FolderWithoutSession,
     /// A session whose datasets exist here according to Alyx, and that has no folder.
     SessionWithoutFolder,
-    /// The disk does not say whether the file is there.
+    /// The disk does not say whether the file is there, or what is in it.
     Unreadable,
+    /// The content is not what Alyx holds, and neither are the times of the file those of an earlier reading.
+    Changed,
+    /// The content is not what Alyx holds, and the times of the file are those of an earlier reading.
+    Rotten,
+    /// The content is not what Alyx holds, and no earlier reading is known.
+    Differs,
 }
 
 impl FindingKind {
     /// All of them, in the order of reports.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 14] = [
         Self::Missing,
         Self::SessionWithoutFolder,
         Self::SizeDiffers,
+        Self::Rotten,
+        Self::Changed,
+        Self::Differs,
         Self::Unreadable,
         Self::PathDiffers,
         Self::TwiceOnAlyx,
@@ -59,6 +68,9 @@ impl FindingKind {
             Self::FolderWithoutSession => "folder_without_session",
             Self::SessionWithoutFolder => "session_without_folder",
             Self::Unreadable => "unreadable",
+            Self::Changed => "changed",
+            Self::Rotten => "rotten",
+            Self::Differs => "differs",
         }
     }
 
@@ -75,8 +87,29 @@ impl FindingKind {
             | Self::PathDiffers
             | Self::TwiceOnAlyx
             | Self::SessionWithoutFolder
-            | Self::Unreadable => false,
+            | Self::Unreadable
+            | Self::Changed
+            | Self::Rotten
+            | Self::Differs => false,
         }
+    }
+
+    /// Whether only reading a file shows it.
+    pub const fn needs_reading(self) -> bool {
+        matches!(self, Self::Changed | Self::Rotten | Self::Differs)
+    }
+
+    /// Whether it says that a copy is not, or may not be, what Alyx holds: what a verification reports.
+    pub const fn doubts_copy(self) -> bool {
+        self.needs_reading()
+            || matches!(
+                self,
+                Self::Missing
+                    | Self::SessionWithoutFolder
+                    | Self::SizeDiffers
+                    | Self::Unreadable
+                    | Self::NoHash
+            )
     }
 }
 
@@ -123,22 +156,25 @@ impl Finding {
     }
 
     /// A finding about a file.
-    pub(crate) fn of_file(kind: FindingKind, path: &str) -> Self {
+    pub fn of_file(kind: FindingKind, path: &str) -> Self {
         Self { path: Some(path.to_owned()), ..Self::of_session(kind) }
     }
 
+    /// The same, with what Alyx says.
     #[must_use]
-    pub(crate) fn expected(self, expected: Seen) -> Self {
+    pub fn expected(self, expected: Seen) -> Self {
         Self { expected: Some(expected), ..self }
     }
 
+    /// The same, with what the disk says.
     #[must_use]
-    pub(crate) fn found(self, found: Seen) -> Self {
+    pub fn found(self, found: Seen) -> Self {
         Self { found: Some(found), ..self }
     }
 
+    /// The same, of a copy in this repository.
     #[must_use]
-    pub(crate) fn within(self, repository: Option<&str>) -> Self {
+    pub fn within(self, repository: Option<&str>) -> Self {
         Self { repository: repository.map(str::to_owned), ..self }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::hashing::md5_sum::Md5Sum;
 use crate::repository::placement::Placement;
 use alyx_client::{DatasetRecord, FileRecord};
 
@@ -80,6 +81,8 @@ pub(crate) struct HeldDataset {
     pub(crate) path: String,
     pub(crate) size: Option<u64>,
     pub(crate) has_hash: bool,
+    /// The hash, if it is an MD5.
+    pub(crate) md5: Option<Md5Sum>,
     pub(crate) place: Place,
     /// Its path in this repository, if that is none of the session's folders.
     pub(crate) other_path: Option<String>,
@@ -99,6 +102,7 @@ impl HeldDataset {
             id: record.id().to_owned(),
             size: record.file_size,
             has_hash: record.hash.as_ref().is_some_and(|hash| !hash.is_empty()),
+            md5: record.hash.as_deref().and_then(|hash| Md5Sum::parse(&hash.to_ascii_lowercase())),
             place,
             other_path,
             path,

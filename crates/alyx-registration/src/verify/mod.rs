@@ -3,6 +3,8 @@
 
 pub(crate) mod audit;
 pub(crate) mod compare;
+pub(crate) mod contents;
+pub(crate) mod copy;
 pub(crate) mod disk;
 pub(crate) mod finding;
 pub(crate) mod flag_need;
@@ -11,3 +13,4 @@ pub(crate) mod look;
 pub(crate) mod roots;
 pub(crate) mod sessions;
 pub(crate) mod totals;
+pub(crate) mod verdict;

@@ -11,6 +11,7 @@ fn held(path: &str) -> HeldDataset {
         path: path.into(),
         size: Some(3),
         has_hash: true,
+        md5: None,
         place: Place::Here,
         other_path: None,
     }

@@ -1,0 +1,317 @@
+//! `verify`: reads the files of sessions and compares them with Alyx. Read-only.
+
+#![expect(clippy::disallowed_methods, reason = "reads the clock")]
+
+mod limits;
+mod memory;
+mod order;
+mod tally;
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use futures_util::StreamExt;
+use jiff::Timestamp;
+use tokio_util::sync::CancellationToken;
+
+use crate::cli::args::VerifyArgs;
+use crate::cli::audit::report::Report;
+use crate::cli::audit::selection::{Selection, Words};
+use crate::cli::exit::Exit;
+use crate::cli::output::{Failure, exit_of, progress, say};
+use crate::cli::remembered::Remembered;
+use crate::cli::scan::scan_roots::scan_roots;
+use crate::cli::service::wiring;
+use crate::cli::verify::limits::{Limits, Stopped};
+use crate::cli::verify::memory::{Memory, Planned};
+use crate::cli::verify::tally::Tally;
+use crate::daemon::outside::signals;
+use crate::humanize::count;
+use crate::json::error_report::ErrorReport;
+use alyx_registration::{Checksum, Error, Finding, FindingKind, HeldCopy, Seen, SessionAudit, SessionPair};
+
+/// How many sessions are compared with Alyx while the files of another one are read.
+const AHEAD: usize = 4;
+
+/// Verifies sessions.
+pub(crate) async fn verify(args: &VerifyArgs) -> Exit {
+    match verify_with(args).await {
+        Ok(exit) => exit,
+        Err(failure) => failure.end("verify", args.json),
+    }
+}
+
+async fn verify_with(args: &VerifyArgs) -> Result<Exit, Failure> {
+    let began = Instant::now();
+    let mut config = wiring::configuration(&args.config())?;
+    if let Some(rate) = args.rate {
+        config.reading.max_rate = Some(rate);
+        config.reading.min_rate = config.reading.min_rate.min(rate);
+    }
+    let client = wiring::read_only_client(&config, wiring::credentials(&config)?)?;
+    let shutdown = CancellationToken::new();
+    signals::listen(shutdown.clone()).map_err(|error| Failure::no_signals(&error))?;
+    wiring::check_login(&client).await?;
+    let memory = Memory(Remembered::open_or_create(&config).ledger());
+    if memory.0.is_none() {
+        tracing::warn!(
+            "what is verified is not remembered, so the next run does not continue this one: the ledger in {:?} cannot be \
+             written; run verify as the service user or as root",
+            config.state_dir
+        );
+    }
+    let scanned = scan_roots(&config, &Default::default(), &shutdown).await;
+    let report = Report { command: "verify", json: args.json };
+    let words = Words { targets: &args.targets, since: args.since, resumed: false };
+    let selection = Selection::begin(&words, &config, client, scanned, report).await?;
+    let since = args.older_than.and_then(|time| Timestamp::now().checked_sub(time).ok());
+    let limits = Limits::of(args.time_limit, args.bytes, began);
+    let mut tally = Tally::default();
+    tally.not_compared = selection.missed as u64;
+    let verification = Verification { selection, memory, since, limits, tally: Mutex::new(tally) };
+    let ended = tokio::select! {
+        biased;
+        () = shutdown.cancelled() => {
+            // What was read is remembered.
+            if !args.json {
+                verification.tally().lines().iter().for_each(|line| say!("{line}"));
+            }
+            return Err(Failure::interrupted().logged());
+        }
+        ended = verification.run() => ended,
+    };
+    let tally = verification.tally();
+    let (exit, errors) = match ended {
+        Ok(()) => (tally.exit(), Vec::new()),
+        Err(error) => (exit_of(&error), vec![ErrorReport::from(&error)]),
+    };
+    report.summary(&*tally, &tally.lines(), exit, errors);
+    Ok(exit)
+}
+
+/// A verification in progress.
+struct Verification<'a> {
+    selection: Selection<'a>,
+    memory: Memory,
+    /// What was verified later is not read.
+    since: Option<Timestamp>,
+    limits: Limits,
+    tally: Mutex<Tally>,
+}
+
+impl Verification<'_> {
+    /// Verifies all sessions, until a limit.
+    ///
+    /// # Errors
+    /// An outage, or a refused login.
+    async fn run(&self) -> Result<(), Error> {
+        self.selection.log_placements();
+        let subjects = &self.selection.scope.subjects;
+        if !self.selection.report.json {
+            let sessions = self.selection.scope.sessions() as u64;
+            let of = count(subjects.len() as u64, "subject");
+            say!(
+                "verifying {} of {of}: what was verified longest ago comes first",
+                count(sessions, "session")
+            );
+        }
+        let mut pairs = Vec::new();
+        for (subject, scope) in subjects {
+            match self.selection.client.sessions_to_audit(subject, &scope.folders).await {
+                Ok(of_it) => {
+                    pairs.extend(of_it.into_iter().filter(|pair| self.selection.scope.takes(scope, pair)));
+                }
+                Err(error) => {
+                    self.selection.failed(subject, &error);
+                    if self.selection.is_cut_off(&error).await {
+                        return Err(error);
+                    }
+                    self.tally().not_compared += 1;
+                }
+            }
+        }
+        order::sort(&mut pairs, &self.memory.sessions().await);
+        let (done, all) = (AtomicU64::new(0), pairs.len() as u64);
+        let began = Instant::now();
+        let text = || {
+            let (done, read) = (done.load(Ordering::Relaxed), self.tally().bytes);
+            (progress::verifying(done, all, read, began.elapsed()), done, all)
+        };
+        progress::told(text, self.sessions(pairs, &done)).await
+    }
+
+    async fn sessions(&self, pairs: Vec<SessionPair>, done: &AtomicU64) -> Result<(), Error> {
+        let all = pairs.len() as u64;
+        let compared = futures_util::stream::iter(pairs)
+            .map(|pair| async move { (self.selection.audit(&pair, true).await, pair) })
+            .buffered(AHEAD);
+        let mut compared = std::pin::pin!(compared);
+        while let Some((audit, pair)) = compared.next().await {
+            let ended = match audit {
+                Ok(Some(audit)) => self.session(&pair, audit).await,
+                // Its data root is lost, which was reported.
+                Ok(None) => {
+                    self.tally().not_compared += 1;
+                    Ok(None)
+                }
+                Err(error) => Err(error),
+            };
+            match ended {
+                Ok(None) => {}
+                Ok(Some(stopped)) => {
+                    let mut tally = self.tally();
+                    tally.stopped = Some(stopped);
+                    tally.sessions_left = all - done.load(Ordering::Relaxed);
+                    return Ok(());
+                }
+                Err(error) if self.selection.is_cut_off(&error).await => {
+                    self.selection.failed(&pair.name, &error);
+                    return Err(error);
+                }
+                Err(error) => {
+                    self.tally().not_compared += 1;
+                    self.selection.not_compared(&pair.name, &error);
+                }
+            }
+            done.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// Verifies a session. `Some`: a limit was reached before its end.
+    async fn session(&self, pair: &SessionPair, audit: SessionAudit) -> Result<Option<Stopped>, Error> {
+        if let Some(stopped) = self.reached() {
+            return Ok(Some(stopped));
+        }
+        let SessionAudit { findings, copies, is_changing, .. } = audit;
+        let mut findings: Vec<Finding> = findings.into_iter().filter(|f| f.kind.doubts_copy()).collect();
+        if is_changing {
+            self.changes(&pair.name);
+        }
+        self.found(&pair.name, &findings);
+        let folders: Vec<PathBuf> = pair.folders.iter().map(|folder| folder.folder().to_owned()).collect();
+        let files: Vec<PathBuf> = copies.iter().map(|copy| copy.file.clone()).collect();
+        let Planned { mut to_read, recent } = self.memory.plan(folders.clone(), copies, self.since).await;
+        self.tally().recent += recent;
+        while !to_read.is_empty() {
+            let piece = self.limits.piece(&to_read, self.tally().bytes);
+            if let Some(stopped) = self.reached().or((piece == 0).then_some(Stopped::Bytes)) {
+                self.looked_at(folders, &files, false).await;
+                return Ok(Some(stopped));
+            }
+            let rest = to_read.split_off(piece);
+            let new = self.piece(pair, &folders, to_read, &findings).await?;
+            self.found(&pair.name, &new);
+            findings.extend(new);
+            to_read = rest;
+        }
+        self.looked_at(folders, &files, true).await;
+        self.tally().sessions += 1;
+        Ok(None)
+    }
+
+    /// Remembers how far a session was read. `all`: to its end.
+    async fn looked_at(&self, folders: Vec<PathBuf>, files: &[PathBuf], all: bool) {
+        for folder in folders {
+            let own = files.iter().filter(|file| file.starts_with(&folder)).cloned().collect();
+            self.memory.session(&folder, own, all).await;
+        }
+    }
+
+    /// Reads files of a session, and remembers what was read. Returns the differences.
+    async fn piece(
+        &self,
+        pair: &SessionPair,
+        folders: &[PathBuf],
+        copies: Vec<HeldCopy>,
+        known: &[Finding],
+    ) -> Result<Vec<Finding>, Error> {
+        let rules = self.selection.rules(true);
+        let mut all = Vec::new();
+        for folder in folders {
+            let own: Vec<HeldCopy> = copies.iter().filter(|c| c.file.starts_with(folder)).cloned().collect();
+            all.extend(self.selection.client.read_copies(folder, own, &rules).await?);
+        }
+        let is_equal = |(copy, read): &(HeldCopy, Result<Checksum, Error>)| {
+            read.as_ref().is_ok_and(|read| copy.is_content(read.md5))
+        };
+        // What was deleted, truncated or registered anew since is no finding, or another one.
+        let now = match all.iter().all(is_equal) {
+            true => None,
+            false => self.selection.audit(pair, true).await?,
+        };
+        let (mut read, mut findings) = (Vec::new(), Vec::new());
+        for (copy, result) in all {
+            let latest = now.as_ref().map(|now| now.copies.iter().find(|latest| latest.file == copy.file));
+            let copy = match latest {
+                Some(None) => {
+                    let of_it = now.iter().flat_map(|now| &now.findings).filter(|finding| {
+                        finding.path.as_ref() == Some(&copy.path)
+                            && finding.kind.doubts_copy()
+                            && !known.contains(finding)
+                    });
+                    findings.extend(of_it.cloned());
+                    continue;
+                }
+                Some(Some(latest)) => latest.clone(),
+                None => copy,
+            };
+            match result {
+                Ok(checksum) => {
+                    let mut tally = self.tally();
+                    tally.files += 1;
+                    tally.bytes += checksum.size;
+                    tally.equal += u64::from(copy.is_content(checksum.md5));
+                    read.push((copy, checksum));
+                }
+                Err(Error::StillChanging { .. }) => self.changes(&pair.name),
+                Err(error) => {
+                    let why = match &error {
+                        Error::Unreadable { reason, .. } => reason.clone(),
+                        other => other.to_string(),
+                    };
+                    findings.push(Finding {
+                        kind: FindingKind::Unreadable,
+                        path: Some(copy.path),
+                        repository: copy.repository,
+                        expected: None,
+                        found: Some(Seen::Text(why)),
+                    });
+                }
+            }
+        }
+        let mut rows = Vec::new();
+        for (_, finding, row) in self.memory.judge(read).await {
+            findings.extend(finding);
+            rows.push(row);
+        }
+        self.memory.keep(rows).await;
+        findings.sort();
+        Ok(findings)
+    }
+
+    /// Reports and counts differences.
+    fn found(&self, session: &str, findings: &[Finding]) {
+        self.tally().add(findings);
+        self.selection.report.session(session, findings);
+    }
+
+    /// A session or a file in it that does not stay the same is not compared.
+    fn changes(&self, session: &str) {
+        tracing::warn!(
+            session = %session,
+            "session {session} changes while it is verified, so not all of its files were compared; run verify again"
+        );
+        self.tally().not_compared += 1;
+    }
+
+    fn reached(&self) -> Option<Stopped> {
+        self.limits.reached(self.tally().bytes, Instant::now())
+    }
+
+    fn tally(&self) -> MutexGuard<'_, Tally> {
+        self.tally.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
