@@ -1,7 +1,5 @@
 //! Reads the content of copies from the disk, a second time where the first one is not what Alyx holds.
 
-#![expect(clippy::disallowed_methods, reason = "works on the disk")]
-
 use std::path::{Path, PathBuf};
 
 use futures_util::StreamExt;
