@@ -333,6 +333,11 @@ impl Dataset {
                     not_counted(format!("the copy in {name} is on the same disk"));
                 } else if size != source.stamp.size {
                     not_counted(format!("the copy in {name} has {size} bytes"));
+                } else if let Some(same) =
+                    self.unread.iter().find(|copy| is_same_file(&copy.found.stamp, &found.stamp))
+                {
+                    // One disk that is mounted twice.
+                    not_counted(format!("the copy in {name} is the one in {}", same.repository));
                 } else {
                     self.unread.push(Copy { repository: name.clone(), found });
                 }
