@@ -8,6 +8,7 @@ mod audit;
 mod config;
 mod connection;
 mod files;
+mod follow;
 mod manual;
 mod members;
 mod metadata;
@@ -15,6 +16,7 @@ mod monitor;
 #[cfg(feature = "sandbox")]
 mod practice;
 mod propose;
+mod reclaim;
 mod service;
 mod sessions;
 mod setup;
@@ -26,6 +28,7 @@ pub use crate::cli::args::config::{ConfigArgs, StateArgs};
 pub(super) use crate::cli::args::config::{absolute, paths};
 pub use crate::cli::args::connection::{ConnectionArgs, VerbArgs};
 pub use crate::cli::args::files::{CheckProtectedArgs, FindFilesArgs, RegisterFilesArgs, RelationArgs};
+pub use crate::cli::args::follow::FollowArgs;
 pub use crate::cli::args::manual::{CompletionsArgs, ManArgs, ShellChoice};
 pub use crate::cli::args::members::{ExistsArgs, WaterArgs, WeightArgs};
 pub use crate::cli::args::metadata::MetadataArgs;
@@ -35,6 +38,7 @@ pub use crate::cli::args::monitor::{
 #[cfg(feature = "sandbox")]
 pub use crate::cli::args::practice::{DemoArgs, SandboxArgs};
 pub use crate::cli::args::propose::ProposeArgs;
+pub use crate::cli::args::reclaim::ReclaimArgs;
 pub use crate::cli::args::service::{RunArgs, ScanArgs};
 pub use crate::cli::args::sessions::{
     CreateSessionArgs, CreateSessionsArgs, NewSessionArgs, RegisterSessionArgs, SessionDetailsArgs,
@@ -105,6 +109,10 @@ pub enum Command {
     Audit(AuditArgs),
     /// Read files and compare them with their hashes on Alyx
     Verify(VerifyArgs),
+    /// Look for copies in other repositories, and tell Alyx of those that are complete
+    Follow(FollowArgs),
+    /// List the files here that have enough verified copies elsewhere
+    Reclaim(ReclaimArgs),
     /// Create a session on Alyx, without its files
     CreateSession(CreateSessionArgs),
     /// Create a session for every flag below a folder

@@ -3,6 +3,7 @@
 pub mod args;
 mod audit;
 pub mod exit;
+mod follow;
 mod loadable;
 pub mod logging;
 mod marks;
@@ -11,6 +12,7 @@ mod new_file;
 mod output;
 #[cfg(feature = "sandbox")]
 mod practice;
+mod reclaim;
 mod remembered;
 mod scan;
 mod service;
@@ -39,6 +41,8 @@ pub fn main() -> ExitCode {
             | Command::RegisterSession(_)
             | Command::RegisterFiles(_)
             | Command::Verify(_)
+            | Command::Follow(_)
+            | Command::Reclaim(_)
     ) {
         service::io_priority::lower();
     }
@@ -64,6 +68,8 @@ pub fn main() -> ExitCode {
             Command::Audit(args) if args.unmark.is_some() => audit::unmark(&args).await,
             Command::Audit(args) => audit::audit(&args).await,
             Command::Verify(args) => verify::verify(&args).await,
+            Command::Follow(args) => follow::follow(&args).await,
+            Command::Reclaim(args) => reclaim::reclaim(&args).await,
             Command::CreateSession(args) => verbs::create_session(&args).await,
             Command::CreateSessions(args) => verbs::create_sessions(&args).await,
             Command::NewSession(args) => verbs::new_session(&args).await,

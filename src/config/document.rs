@@ -11,7 +11,7 @@ use serde_yaml::Value;
 use crate::config::keys::Keys;
 use crate::config::values::{AllDevices, ByteSize, FromYaml, Json, Section, Text, UsersMap};
 use crate::config::{LogFormat, LogLevel, WatchMode, WebhookKind};
-use alyx_registration::{Mount, OnLate, OnLeftOut, OnMissing, OnRefused, ProtectedPolicy};
+use alyx_registration::{FollowMode, Mount, OnLate, OnLeftOut, OnMissing, OnRefused, ProtectedPolicy};
 use session_metadata::options::Expectation;
 use session_metadata::text::has_tag;
 
@@ -49,6 +49,7 @@ pub(super) struct Document {
     pub(super) session: Option<SessionDocument>,
     pub(super) metadata: Option<MetadataDocument>,
     pub(super) repositories: Given<Vec<Mount>>,
+    pub(super) follow: Given<FollowMode>,
     pub(super) datasets: Option<DatasetsDocument>,
     pub(super) links: Option<LinksDocument>,
     pub(super) watch: Option<WatchDocument>,

@@ -57,8 +57,8 @@ pub use crate::config::values::{duration as parse_duration, parse_size};
 
 use alyx_client::backoff::Backoff;
 use alyx_registration::{
-    MetadataOptions, Mount, OnLate, OnLeftOut, OnRefused, ProtectedPolicy, QuietRules, ReadingOptions,
-    RootDatasets, SessionDetails,
+    FollowMode, MetadataOptions, Mount, OnLate, OnLeftOut, OnRefused, ProtectedPolicy, QuietRules,
+    ReadingOptions, RootDatasets, SessionDetails,
 };
 
 /// The default path of the configuration.
@@ -90,6 +90,8 @@ pub struct Config {
     pub datasets: DatasetsConfig,
     /// Folders of this computer that are repositories on Alyx. Default none.
     pub repositories: Vec<Mount>,
+    /// By what the copies in repositories are compared before Alyx is told that they exist. Default [`FollowMode::Md5`].
+    pub follow: FollowMode,
     /// Folders outside the data roots into which links of a session may lead. Default empty.
     pub links_allow: Vec<PathBuf>,
     /// How flags are found.

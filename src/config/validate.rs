@@ -96,6 +96,8 @@ impl Findings {
         let metadata = self.metadata(metadata);
         let datasets = self.datasets(from.datasets.unwrap_or_default());
         let repositories = self.repositories(from.repositories);
+        self.doubtful_repositories(&repositories, &data_roots, datasets.repository.as_deref());
+        let follow = self.take(&KeyPath::of("follow"), from.follow).unwrap_or_default();
         let links_allow = roots::allowed(self, from.links.unwrap_or_default().allow);
         let retry = self.retry(from.retry.unwrap_or_default());
         let workers = self.count("workers", from.workers, 2, 64) as usize;
@@ -134,6 +136,7 @@ impl Findings {
             earliest: earliest.unwrap_or(EARLIEST),
             datasets,
             repositories,
+            follow,
             links_allow,
             watch,
             retry,

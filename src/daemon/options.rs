@@ -10,7 +10,7 @@ use crate::daemon::verification::VerifyOptions;
 use crate::daemon::watch::{RootOptions, WatchOptions};
 use crate::ledger::Ledger;
 use alyx_client::backoff::Backoff;
-use alyx_registration::{FlaggedOptions, LateOptions};
+use alyx_registration::{FlaggedOptions, FollowRules, LateOptions};
 
 /// The options of the daemon.
 #[derive(Debug, Clone)]
@@ -33,6 +33,8 @@ pub struct Options {
     pub late: LateOptions,
     /// When registered files are verified; `None`: never.
     pub verify: Option<VerifyOptions>,
+    /// How copies in other repositories are looked for; `None`: not at all.
+    pub follow: Option<FollowRules>,
     /// The ledger: attempts, outcomes and checksums.
     pub ledger: Option<Arc<Ledger>>,
     /// A fingerprint of the configuration: after a restart with another one, sessions that needed attention are tried
@@ -72,6 +74,7 @@ impl Default for Options {
             skip_subjects: Vec::new(),
             late: LateOptions::default(),
             verify: None,
+            follow: None,
             ledger: None,
             configuration: String::new(),
             credentials: None,

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::humanize::{bytes, count, elapsed, until};
-use crate::ledger::{GapRow, WaitingRow};
+use crate::ledger::{FollowRow, FollowState, GapRow, WaitingRow};
 use alyx_registration::advice::FOLLOW_MESSAGE;
 use alyx_registration::{NotLoadable, YieldCause, YieldState};
 
@@ -44,6 +44,9 @@ pub struct Status {
     /// What was verified; `None`: the daemon verifies nothing.
     #[serde(default)]
     pub verification: Option<VerificationStatus>,
+    /// The copies in other repositories; `None`: they are not looked for.
+    #[serde(default)]
+    pub copies: Option<CopiesStatus>,
     /// Why ONE does not load what is registered, or not yet.
     #[serde(default)]
     pub not_loadable: Vec<NotLoadableStatus>,
@@ -67,6 +70,7 @@ impl Status {
             && self.gaps.is_empty()
             && self.created_twice.is_empty()
             && self.verification.is_none_or(|verification| verification.differing == 0)
+            && self.copies.as_ref().is_none_or(CopiesStatus::is_well)
             && self.not_loadable.iter().all(NotLoadableStatus::is_intended)
     }
 }
@@ -193,6 +197,52 @@ pub struct VerificationStatus {
     pub bytes: u64,
     /// When the file was read that was verified longest ago.
     pub oldest: Option<Timestamp>,
+}
+
+/// The copies in other repositories that are looked for.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CopiesStatus {
+    /// Sessions whose copies are not complete yet.
+    pub waiting: u64,
+    /// Sessions of which a copy differs, or cannot be compared.
+    pub differing: u64,
+    /// Sessions whose copies could not be looked at.
+    pub failed: u64,
+    /// Copies that Alyx was told of since the daemon started.
+    pub confirmed: u64,
+    /// What is wrong, the latest first.
+    pub problems: Vec<CopyProblem>,
+    /// Repositories whose disks cannot be looked at, with the reason.
+    pub unavailable: Vec<String>,
+}
+
+impl CopiesStatus {
+    /// Whether an operator has nothing to do.
+    pub fn is_well(&self) -> bool {
+        self.differing + self.failed == 0 && self.unavailable.is_empty()
+    }
+}
+
+/// What is wrong with the copies of a session.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CopyProblem {
+    /// `subject/date/number`.
+    pub session: String,
+    /// Its UUID on Alyx.
+    pub eid: String,
+    /// `differs` or `failed`.
+    pub state: FollowState,
+    /// What it is.
+    pub text: String,
+    /// Since when its copies are waited for.
+    pub since: Timestamp,
+}
+
+impl From<FollowRow> for CopyProblem {
+    fn from(row: FollowRow) -> Self {
+        let FollowRow { session, eid, state, text, since, .. } = row;
+        Self { session, eid, state, text, since }
+    }
 }
 
 /// A reason why ONE does not load what is registered.

@@ -6,6 +6,8 @@
 #![expect(clippy::disallowed_methods, reason = "reads the clock, works on the disk")]
 
 mod checksums;
+mod copies;
+mod follows;
 mod gaps;
 mod looks;
 mod memory;
@@ -29,6 +31,7 @@ use rusqlite::{Connection, OpenFlags, Row, TransactionBehavior};
 
 pub use crate::ledger::checksums::FileKey;
 use crate::ledger::checksums::Unwritten;
+pub use crate::ledger::follows::{FollowCounts, FollowRow, FollowState};
 pub use crate::ledger::gaps::{About, Acknowledged, CREATED_TWICE, GapBook, GapChange, GapRow};
 pub use crate::ledger::looks::{LookChange, LookRow};
 use crate::ledger::problem::Problem;

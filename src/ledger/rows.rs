@@ -289,8 +289,9 @@ impl Ledger {
             let gaps = transaction.execute("DELETE FROM gap WHERE session = ?1", [session])?;
             let looks = transaction.execute("DELETE FROM look WHERE session = ?1", [session])?;
             let sightings = transaction.execute("DELETE FROM sighting WHERE session = ?1", [session])?;
+            let follows = transaction.execute("DELETE FROM follow WHERE session = ?1", [session])?;
             transaction.commit()?;
-            Ok(waiting + outcomes + gaps + looks + sightings)
+            Ok(waiting + outcomes + gaps + looks + sightings + follows)
         })
     }
 

@@ -12,7 +12,7 @@ use crate::ledger::{BUSY, Connection, Open, OpenFlags};
 /// One step per version. A released step never changes; add a new one.
 ///
 /// Times are milliseconds since 1970, except a file's own, which are nanoseconds. Paths are bytes.
-pub(super) const MIGRATIONS: [&str; 9] = [
+pub(super) const MIGRATIONS: [&str; 10] = [
     "
     CREATE TABLE waiting (
         flag BLOB PRIMARY KEY,
@@ -155,6 +155,19 @@ pub(super) const MIGRATIONS: [&str; 9] = [
     CREATE TRIGGER outcome_gone AFTER DELETE ON outcome BEGIN
         DELETE FROM outcome_file WHERE outcome = old.id;
     END;
+",
+    // The sessions whose copies in other repositories are waited for.
+    "
+    CREATE TABLE follow (
+        eid TEXT PRIMARY KEY,
+        session TEXT NOT NULL,
+        since INTEGER NOT NULL,
+        next INTEGER NOT NULL,
+        failures INTEGER NOT NULL,
+        state TEXT NOT NULL,
+        text TEXT NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX follow_next ON follow (next);
 ",
 ];
 

@@ -88,6 +88,12 @@ impl World {
         world.config("etc", &world.alyx.url, "");
         world.config("away", NOWHERE, "");
         world.config("broken", NOWHERE, "fly: true\nwalk: 1\n");
+        let server = world.rig.beside("server");
+        let mount = format!("repositories:\n  - {{path: {}, name: flatiron_cortexlab}}\n", server.display());
+        world.config("mounted", &world.alyx.url, &mount);
+        let copy = server.join("KS014/2024-05-01/001/alf/spikes.times.npy");
+        std::fs::create_dir_all(copy.parent().unwrap()).unwrap();
+        std::fs::write(copy, "abd").unwrap();
         world
     }
 
@@ -139,6 +145,7 @@ async fn the_output_of_every_command_matches_the_schema() {
         format!("scan --orphans {c}"),
         format!("audit {c}"),
         format!("verify {c}"),
+        format!("follow {c}"),
         format!("create-session {s} --dry-run {c}"),
         format!("register-session {s} --dry-run {c}"),
         format!("new-session KS014 {{root}} --date 2024-05-03 --dry-run {c}"),
@@ -175,6 +182,9 @@ async fn the_output_of_every_command_matches_the_schema() {
         format!("scan {c}"),
         format!("audit {c}"),
         format!("verify --time-limit 0s {c}"),
+        "follow --config {rig}/mounted/config.yaml".to_owned(),
+        "reclaim --older-than 14d --config {rig}/mounted/config.yaml".to_owned(),
+        format!("reclaim --older-than 14d {c}"),
         format!("create-sessions {{root}} {c}"),
         format!("check {c}"),
         format!("check --offline {c}"),
@@ -209,7 +219,9 @@ async fn the_output_of_every_command_matches_the_schema() {
     for call in &calls {
         let said = world.said(call).await;
         let documents = checker.check_output(&said);
-        let is_stream = ["history", "scan", "audit", "verify"].iter().any(|stream| call.starts_with(stream));
+        let is_stream = ["history", "scan", "audit", "verify", "follow", "reclaim"]
+            .iter()
+            .any(|stream| call.starts_with(stream));
         assert!(documents.len() == 1 || is_stream, "{call}: {said:?}");
         assert!(said.code == 0 || !documents.is_empty() || is_stream, "{call}: {said:?}");
         if said.code >= 64 && !call.starts_with("status") {
@@ -221,6 +233,15 @@ async fn the_output_of_every_command_matches_the_schema() {
     }
     for outcome in ["difference", "incomplete", "failed"] {
         assert!(checker.outcomes.contains(&("audit".into(), outcome.into())), "audit never said {outcome}");
+    }
+    for outcome in ["copy", "incomplete", "failed"] {
+        assert!(checker.outcomes.contains(&("follow".into(), outcome.into())), "follow never said {outcome}");
+    }
+    for outcome in ["kept", "done", "failed"] {
+        assert!(
+            checker.outcomes.contains(&("reclaim".into(), outcome.into())),
+            "reclaim never said {outcome}"
+        );
     }
     for command in ["forget", "acknowledge"] {
         assert!(checker.outcomes.contains(&(command.into(), "done".into())), "{command} was never done");
@@ -243,6 +264,7 @@ async fn an_invalid_command_line_or_configuration_is_a_document_too() {
             "water" | "weight" => "KS014 1",
             "new-session" => "KS014 {root}",
             "retry" | "forget" | "acknowledge" => "KS014/2024-05-01/001",
+            "reclaim" => "--older-than 14d",
             "status" | "history" | "scan" | "check" => "",
             "register-files" | "check-protected" => "{rig}/broken/config.yaml",
             _ => "{root}",

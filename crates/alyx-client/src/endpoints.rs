@@ -14,7 +14,8 @@ use crate::records::page::RecordMark;
 use crate::records::repository::{LabRecord, RepositoryRecord};
 use crate::records::{
     BriefSession, CheckProtectedRequest, DataFormatRecord, DatasetRecord, DatasetTypeRecord, FileRecord,
-    RegisterFileRequest, RegisteredFileRecord, SessionRecord, SessionRequest, SessionSummary,
+    ListedFileRecord, RegisterFileRequest, RegisteredFileRecord, SessionRecord, SessionRequest,
+    SessionSummary,
 };
 use crate::transport::call::{Call, MAX_SESSION, RequestSlot, segment};
 use crate::transport::reply::protected;
@@ -230,6 +231,40 @@ impl Client {
         let request = serde_json::json!({"json": json});
         let path = format!("/files/{}", segment(id));
         self.write::<Value>(Method::PATCH, &path, &request, Idempotency::Idempotent).await.map(drop)
+    }
+
+    /// One page of the file records of a repository that say that the file is not there, and where the next one begins.
+    ///
+    /// # Errors
+    /// Those of any request.
+    pub async fn absent_files(
+        &self,
+        repository: &str,
+        offset: u64,
+    ) -> Result<(Vec<ListedFileRecord>, Option<u64>), Error> {
+        let query = [
+            ("data_repository", repository.to_owned()),
+            ("exists", "false".to_owned()),
+            ("limit", MAX_PAGE_SIZE.to_string()),
+            ("offset", offset.to_string()),
+        ];
+        let mut found = Vec::new();
+        // A server that does not know a filter returns everything.
+        let take = |file: ListedFileRecord| {
+            if !file.exists && file.data_repository == repository {
+                found.push(file);
+            }
+        };
+        let has_more = self.one_page("/files", &query, take).await?;
+        Ok((found, has_more.then_some(offset + MAX_PAGE_SIZE)))
+    }
+
+    /// A dataset by its UUID.
+    ///
+    /// # Errors
+    /// Those of any request.
+    pub async fn dataset(&self, id: &str) -> Result<DatasetRecord, Error> {
+        self.get(&format!("/datasets/{}", segment(id))).await
     }
 
     /// The sessions of a subject, day and number.

@@ -28,7 +28,7 @@ pub use crate::options::{ClientOptions, LOG_IN_WITH_ONE, Timeouts};
 pub use crate::records::measurements::{WaterRecord, WaterRequest, WeighingRecord, WeighingRequest};
 pub use crate::records::repository::{LabRecord, RepositoryRecord};
 pub use crate::records::{
-    CheckProtectedRequest, DataFormatRecord, DatasetRecord, DatasetTypeRecord, FileRecord,
+    CheckProtectedRequest, DataFormatRecord, DatasetRecord, DatasetTypeRecord, FileRecord, ListedFileRecord,
     RegisterFileRequest, RegisteredFileRecord, SessionRecord, SessionRequest, SessionSummary, qc_number,
 };
 pub use crate::regular_file::open_regular;

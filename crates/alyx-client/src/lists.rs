@@ -142,6 +142,21 @@ impl Client {
         if list.adds_up(count) { Ok(()) } else { does_not_add_up(path, &list) }
     }
 
+    /// Reads one page of a list, and hands its records on. Returns whether there are more.
+    pub(super) async fn one_page<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        query: &[(&str, String)],
+        mut take: impl FnMut(T),
+    ) -> Result<bool, Error> {
+        let what = format!("GET {path}");
+        let answer = self.send(Call { query: Query::Pairs(query), ..Call::get(path) }).await?;
+        let page = Page::parse(&answer.body, |_, record| take(record))
+            .map_err(|error| self.explained(answer.unparsed(&error, &what)))?;
+        let page = page.ok_or_else(|| Error::NotAlyx { what, reason: "no list".to_owned() })?;
+        Ok(page.next.is_some())
+    }
+
     /// Reads all pages once; returns the `count` of the last one.
     async fn read_pages<T: DeserializeOwned>(
         &self,

@@ -28,9 +28,9 @@ use crate::humanize::length;
 use crate::json::error_report::ErrorReport;
 use alyx_client::{self, Credentials, NextStep};
 use alyx_registration::{
-    AcceptedGaps, DataFolders, Error, FlaggedOptions, InFlightCreations, LateOptions, LookPlan,
-    MetadataOptions, NotLoadable, PrivatePaths, RegisterFilesOptions, RegistrationClient,
-    RegistrationOptions, RootMetadata, Versions,
+    AcceptedGaps, DataFolders, Error, FlaggedOptions, FollowMode, FollowRules, FollowedRepository,
+    InFlightCreations, LateOptions, LookPlan, MetadataOptions, NotLoadable, PrivatePaths,
+    RegisterFilesOptions, RegistrationClient, RegistrationOptions, RootMetadata, Versions,
 };
 
 /// Where the configuration comes from.
@@ -301,10 +301,26 @@ pub(crate) fn daemon(config: &Config) -> daemon::Options {
             on_late: config.datasets.late,
             exclude: config.datasets.late_exclude.clone(),
         },
+        follow: follow(config),
         configuration: fingerprint(config),
         warn_after: config.watch.warn_after,
         ..daemon::Options::default()
     }
+}
+
+/// For how long the disk of a repository may make no progress.
+const REPOSITORY_HANGS_AFTER: Duration = Duration::from_secs(60);
+
+/// How copies in other repositories are looked for; `None`: not at all.
+pub(crate) fn follow(config: &Config) -> Option<FollowRules> {
+    let roots: Vec<PathBuf> = config.data_roots.iter().map(|root| root.path.clone()).collect();
+    let repositories = FollowedRepository::of(&flagged(config), &roots);
+    (config.follow != FollowMode::Off && !repositories.is_empty()).then(|| FollowRules {
+        mode: config.follow,
+        repositories,
+        quiet: config.watch.quiet.clone(),
+        hangs_after: REPOSITORY_HANGS_AFTER,
+    })
 }
 
 /// A digest of the settings that affect whether a session can be registered.

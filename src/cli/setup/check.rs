@@ -2,6 +2,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "works on the disk")]
 
+mod copies;
 mod folders;
 pub(super) mod labs;
 mod links;
@@ -29,6 +30,7 @@ use crate::config::{Config, CredentialSource, Environment, LogLevel, WebhookSour
 use crate::daemon::watch::preflight::{preflight_root, preflight_state};
 use crate::daemon::watch::{RootOptions, watch_limit};
 use alyx_client::Credentials;
+use alyx_registration::FollowedRepository;
 
 /// Time-out for a data root, of which there may be millions of folders.
 const PREFLIGHT_TIMEOUT: Duration = Duration::from_secs(60);
@@ -74,6 +76,9 @@ async fn run_checks(args: &CheckArgs, table: &mut Table) {
         table.extend(loadable::without_alyx(&config));
     }
     let answering = data_roots(&config, args.before_start, table).await;
+    if !args.before_start {
+        copies(&config, table).await;
+    }
     let state_dir = config.state_dir.clone();
     let found = with_timeout(QUICK_TIMEOUT, move |_| preflight_state(&state_dir)).await;
     table.add(match found {
@@ -270,6 +275,22 @@ async fn data_roots(config: &Config, glance: bool, table: &mut Table) -> Vec<Pat
         false => Row::skipped("watches", "not all folders were counted"),
     });
     answering
+}
+
+/// Checks the repositories in which copies are looked for.
+async fn copies(config: &Config, table: &mut Table) {
+    let roots: Vec<PathBuf> = config.data_roots.iter().map(|root| root.path.clone()).collect();
+    let Some(rules) = wiring::follow(config) else { return };
+    let row = |repository: &FollowedRepository| {
+        let (repository, roots) = (repository.clone(), roots.clone());
+        with_timeout(QUICK_TIMEOUT, move |_| copies::row(&repository, &roots, rules.mode))
+    };
+    // At once: several may hang.
+    let rows = futures_util::future::join_all(rules.repositories.iter().map(row)).await;
+    for (repository, row) in rules.repositories.iter().zip(rows) {
+        table
+            .add(row.unwrap_or_else(|| unresponsive("copies", &repository.mount.path.display().to_string())));
+    }
 }
 
 fn unresponsive(check: &'static str, what: &str) -> Row {

@@ -4,11 +4,12 @@ use std::path::Path;
 
 use serde_yaml::Value;
 
+use crate::config::DataRoot;
 use crate::config::document::Given;
 use crate::config::findings::Findings;
 use crate::config::sections::roots::absolute_path;
-use crate::config::values::{FromYaml, Text};
-use alyx_registration::Mount;
+use crate::config::values::{FromYaml, Text, word};
+use alyx_registration::{FollowMode, Mount};
 use session_metadata::text::locate::{KeyPath, quoted};
 
 impl FromYaml for Mount {
@@ -32,6 +33,12 @@ impl FromYaml for Mount {
     }
 }
 
+impl FromYaml for FollowMode {
+    fn from_yaml(value: &Value) -> Result<Self, String> {
+        word(value, &[("md5", Self::Md5), ("size", Self::Size), ("off", Self::Off)])
+    }
+}
+
 impl Findings {
     /// The folders that are repositories. None is listed twice, and no repository has two folders of which one holds the
     /// other: a file would have two paths in it.
@@ -47,17 +54,71 @@ impl Findings {
     }
 }
 
+impl Findings {
+    /// Warns of folders whose repository the rest of the configuration contradicts.
+    pub(crate) fn doubtful_repositories(
+        &mut self,
+        mounts: &[Mount],
+        roots: &[DataRoot],
+        everywhere: Option<&str>,
+    ) {
+        for mount in mounts {
+            for root in roots {
+                let named = root.datasets.repository.as_deref();
+                let (name, key) = match (named, everywhere) {
+                    (Some(named), _) => (named, "data_roots[].datasets.repository"),
+                    (None, Some(everywhere)) => (everywhere, "datasets.repository"),
+                    (None, None) => continue,
+                };
+                if overlap(&mount.path, &root.path) && name != mount.repository {
+                    let warning = format!(
+                        "repositories: {} is {}, but sessions in the data root {} are registered in {} ({key}); leave out the \
+                         one that is wrong",
+                        shown(&mount.path),
+                        quoted(&mount.repository),
+                        shown(&root.path),
+                        quoted(name),
+                    );
+                    self.warnings.push(warning);
+                }
+            }
+            let is_outside = |mount: &Mount| !roots.iter().any(|root| overlap(&mount.path, &root.path));
+            let others = mounts.iter().take_while(|other| other.path != mount.path);
+            for other in others.filter(|other| other.repository == mount.repository) {
+                if is_outside(mount) || is_outside(other) {
+                    let warning = format!(
+                        "repositories: {} and {} are both {}, and a copy counts in either; keep the one whose files Alyx's \
+                         data_url serves, or give each its own repository",
+                        shown(&other.path),
+                        shown(&mount.path),
+                        quoted(&mount.repository),
+                    );
+                    self.warnings.push(warning);
+                }
+            }
+        }
+    }
+}
+
+/// Whether one folder holds the other.
+fn overlap(one: &Path, other: &Path) -> bool {
+    one.starts_with(other) || other.starts_with(one)
+}
+
+fn shown(path: &Path) -> String {
+    quoted(&path.to_string_lossy())
+}
+
 /// Why a file would be in two repositories, or twice in one.
 fn contradiction(mount: &Mount, other: &Mount) -> Option<String> {
-    let shown = |mount: &Mount| quoted(&mount.path.to_string_lossy());
-    let is_nested = mount.path.starts_with(&other.path) || other.path.starts_with(&mount.path);
+    let is_nested = overlap(&mount.path, &other.path);
     if mount.path == other.path {
-        Some(format!("{} occurs twice; a folder is in one repository", shown(mount)))
+        Some(format!("{} occurs twice; a folder is in one repository", shown(&mount.path)))
     } else if is_nested && mount.repository == other.repository {
         Some(format!(
             "{} and {} are both {}, and one is inside the other; keep the one that paths on Alyx are relative to",
-            shown(other),
-            shown(mount),
+            shown(&other.path),
+            shown(&mount.path),
             quoted(&mount.repository)
         ))
     } else {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use crate::ledger::{GapChange, Ledger, LookChange, OutcomeRow, WaitingChange, WaitingRow};
+use crate::ledger::{FollowRow, GapChange, Ledger, LookChange, OutcomeRow, WaitingChange, WaitingRow};
 
 /// How long the last entries may take when the daemon stops.
 const CLOSE_WITHIN: Duration = Duration::from_secs(2);
@@ -28,6 +28,8 @@ pub(crate) enum LedgerEntry {
     Gaps(Vec<GapChange>),
     /// A change of the looks for late files.
     Look(LookChange),
+    /// The copies of a session are waited for.
+    Follow(Box<FollowRow>),
     /// A fact, by name and value.
     Fact(&'static str, String),
 }
@@ -85,6 +87,7 @@ fn write(ledger: &Ledger, lines: &Receiver<LedgerEntry>) {
             LedgerEntry::Forget(session, answer) => drop(answer.send(ledger.forget(&session))),
             LedgerEntry::Gaps(changes) => drop(ledger.change_gaps(&changes)),
             LedgerEntry::Look(change) => drop(ledger.change_look(&change)),
+            LedgerEntry::Follow(row) => ledger.set_follow(&row),
             LedgerEntry::Fact(name, value) => ledger.set_fact(name, &value),
         }
     }

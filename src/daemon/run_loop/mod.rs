@@ -5,6 +5,7 @@
 
 pub mod credentials;
 mod dispatcher;
+pub(crate) mod follow_pass;
 mod late_look;
 pub(crate) mod loadability;
 mod shell;

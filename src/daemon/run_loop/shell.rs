@@ -18,6 +18,7 @@ use crate::daemon::queue::folder_locks::FolderLocks;
 use crate::daemon::run_loop::credentials::{CredentialCheck, CredentialSource};
 use crate::daemon::run_loop::dispatcher::events::{Completed, Effect, Notification, Query, TaskResult};
 use crate::daemon::run_loop::dispatcher::{CONFIGURATION, Config, Restored, STALE_REPORTED};
+use crate::daemon::run_loop::follow_pass::{FollowContext, FollowPass};
 use crate::daemon::run_loop::late_look::{EndedLook, Look, LookContext, LookResult};
 use crate::daemon::run_loop::watcher_handle::WatcherHandle;
 use crate::daemon::run_loop::worker;
@@ -121,6 +122,7 @@ impl Shell {
                 }
                 Effect::Look(generation, look) => self.look(generation, look, config),
                 Effect::Verify(generation, since, stop) => self.verify(generation, since, stop, config),
+                Effect::Follow(generation, pass) => self.follow(generation, pass, config),
                 Effect::Write(entry) => self.write(entry),
                 Effect::Forget(id, session) => self.forget(id, session),
                 Effect::Report(report) => {
@@ -294,6 +296,26 @@ impl Shell {
                 () = shutdown.cancelled() => stop.cancel(),
                 ended = ended => {
                     let result = TaskResult::Verified(Box::new(ended));
+                    drop(results.send(Completed { generation, result }));
+                }
+            }
+        });
+    }
+
+    /// Looks for copies in other repositories. Their disks are no data roots: one that hangs holds nothing up but this.
+    fn follow(&self, generation: u64, pass: FollowPass, config: &Config) {
+        let options = &config.options;
+        let (Some(ledger), Some(rules)) = (options.ledger.clone(), options.follow.clone()) else { return };
+        let progress = Arc::new(Progress::default());
+        let client = config.client.in_context(RunContext { progress, ..config.client.context().clone() });
+        let (retry, every) = (options.retry, options.watch.poll_interval);
+        let context = FollowContext { client, ledger, rules, retry, every };
+        let (results, shutdown) = (self.results.clone(), self.shutdown.clone());
+        self.tasks.spawn(async move {
+            tokio::select! {
+                () = shutdown.cancelled() => {}
+                ended = context.run(pass) => {
+                    let result = TaskResult::Followed(Box::new(ended));
                     drop(results.send(Completed { generation, result }));
                 }
             }

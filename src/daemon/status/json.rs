@@ -4,8 +4,8 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::daemon::status::{
-    DaemonStatus, GapStatus, NotLoadableStatus, ObstacleStatus, ProgressStatus, SessionState, SessionStatus,
-    Status, VerificationStatus,
+    CopiesStatus, DaemonStatus, GapStatus, NotLoadableStatus, ObstacleStatus, ProgressStatus, SessionState,
+    SessionStatus, Status, VerificationStatus,
 };
 use crate::json::document::Document;
 use crate::json::error_report::{CommandKind, ErrorReport};
@@ -25,6 +25,7 @@ impl Status {
             gaps: gaps(&self.gaps),
             created_twice: gaps(&self.created_twice),
             verification: self.verification.as_ref(),
+            copies: self.copies.as_ref(),
             not_loadable: &self.not_loadable,
             last: last.iter().map(|row| LastOutcomeJson::of(row, alyx)).collect(),
         };
@@ -45,6 +46,8 @@ struct StatusJson<'a> {
     created_twice: Vec<GapJson>,
     #[serde(skip_serializing_if = "Option::is_none")]
     verification: Option<&'a VerificationStatus>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    copies: Option<&'a CopiesStatus>,
     not_loadable: &'a [NotLoadableStatus],
     last: Vec<LastOutcomeJson<'a>>,
 }

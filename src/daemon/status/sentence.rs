@@ -28,6 +28,10 @@ pub enum Sentence<'a> {
     CreationsWait(Timestamp),
     /// N verified files are not what Alyx holds.
     Differing(u64),
+    /// The copies of N sessions in other repositories differ, or could not be looked at.
+    Copies(u64),
+    /// The disk of a repository cannot be looked at: its name, folder and reason.
+    NoRepositoryDisk(&'a str),
     /// ONE does not load what is registered, for this reason.
     NotLoadable(&'a NotLoadableStatus),
     /// Two ways to compute an MD5 differed.
@@ -81,6 +85,14 @@ impl Sentence<'_> {
                 n,
                 if n == 1 { "is" } else { "are" }
             ),
+            Self::Copies(1) => {
+                "The copies of 1 session in other repositories differ or could not be compared: alyx-registrar follow lists them."
+                    .to_owned()
+            }
+            Self::Copies(n) => format!(
+                "The copies of {n} sessions in other repositories differ or could not be compared: alyx-registrar follow lists them."
+            ),
+            Self::NoRepositoryDisk(what) => format!("Copies cannot be looked for in {what}. Mount its disk."),
             Self::NotLoadable(why) => {
                 format!("{}. What to do: {}.", capitalized(&why.text), why.what_to_do)
             }
@@ -109,10 +121,19 @@ pub fn sentences(status: &Status) -> Vec<Sentence<'_>> {
     ];
     let differing = status.verification.map(|verification| verification.differing);
     let differing = differing.filter(|n| *n > 0).map(Sentence::Differing);
+    let copies = status.copies.iter();
+    let wrong = copies
+        .clone()
+        .map(|copies| copies.differing + copies.failed)
+        .filter(|n| *n > 0)
+        .map(Sentence::Copies);
+    let unavailable =
+        copies.flat_map(|copies| &copies.unavailable).map(|what| Sentence::NoRepositoryDisk(what));
     let ledger = daemon.and_then(|daemon| daemon.ledger.as_deref());
     let ledger = ledger.or(status.unreadable_ledger.as_deref()).map(Sentence::NoLedger);
     let not_loadable = status.not_loadable.iter().map(Sentence::NotLoadable);
-    all.into_iter().flatten().chain(differing).chain(not_loadable).chain(ledger).collect()
+    let later = differing.into_iter().chain(wrong).chain(unavailable).chain(not_loadable).chain(ledger);
+    all.into_iter().flatten().chain(later).collect()
 }
 
 #[cfg(test)]

@@ -182,6 +182,7 @@ fn the_recorded_configuration_sets_every_key_that_can_be_set_together() {
         "late_files",
         "late_rate",
         "repositories",
+        "follow",
         "links",
         "allow",
         "complete",

@@ -14,14 +14,16 @@ use sources::{Kind, Said, of_file};
 
 /// Files that forward messages worded elsewhere (`"{error}"`). Before adding one, check that `sources` finds the
 /// wording; it finds `#[error("…")]`.
-const FORWARDING_FILES: [&str; 20] = [
+const FORWARDING_FILES: [&str; 22] = [
     "crates/alyx-client/src/error.rs",
     "crates/alyx-registration/src/error/mod.rs",
     "crates/alyx-registration/src/hashing/lanes.rs",
     "src/cli/audit/flags.rs",
     "src/cli/audit/report.rs",
+    "src/cli/follow/report.rs",
     "src/cli/output.rs",
     "src/cli/practice/sandbox.rs",
+    "src/cli/reclaim/report.rs",
     "src/cli/scan/hangs.rs",
     "src/cli/scan/scan_roots.rs",
     "src/cli/service/monitoring.rs",

@@ -308,6 +308,29 @@ pub struct FileRecord {
     pub other: Map<String, Value>,
 }
 
+/// A file of a dataset in one repository, of `GET /files`.
+#[derive(Debug, Clone, Deserialize)]
+pub struct ListedFileRecord {
+    /// Address of the dataset; it ends with the UUID.
+    #[serde(default)]
+    pub dataset: String,
+    /// Name of the repository.
+    #[serde(default)]
+    pub data_repository: String,
+    /// The path in the repository.
+    #[serde(default)]
+    pub relative_path: String,
+    /// Whether the file is there.
+    pub exists: bool,
+}
+
+impl ListedFileRecord {
+    /// The UUID of the dataset, as text.
+    pub fn dataset_id(&self) -> &str {
+        eid_of(&self.dataset)
+    }
+}
+
 /// Names of QC outcomes and the numbers that `/register-file` returns for them.
 const QC: [(&str, u64); 5] = [("NOT_SET", 0), ("PASS", 10), ("WARNING", 30), ("FAIL", 40), ("CRITICAL", 50)];
 
@@ -357,6 +380,13 @@ impl DatasetRecord {
     /// The path relative to the session, as it is sent in `filenames`.
     pub fn relative_path(&self) -> String {
         relative_path(self.collection.as_deref(), self.revision.as_deref(), &self.name)
+    }
+}
+
+impl DatasetRecord {
+    /// The UUID of its session, as text; `None` outside a session.
+    pub fn eid(&self) -> Option<&str> {
+        self.session.as_deref().map(eid_of).filter(|eid| !eid.is_empty())
     }
 }
 

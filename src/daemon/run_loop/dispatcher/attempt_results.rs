@@ -69,6 +69,7 @@ impl Dispatcher {
                 }
                 gap = self.judge_gaps(&attempt, registered, now);
                 self.plan_looks(&attempt, registered, now);
+                self.plan_follow(&attempt, registered, now);
                 let word = if gap.is_some() { "gaps" } else { "registered" };
                 (self.on_registered(&attempt, registered, gap.as_ref(), now), Some(word))
             }

@@ -118,6 +118,7 @@ impl Dispatcher {
             gaps: self.gaps.open().map(GapStatus::from).collect(),
             created_twice: self.gaps.created_twice().map(GapStatus::from).collect(),
             verification: self.verification_status(),
+            copies: self.copies_status(),
             not_loadable: self.loadability.reasons().map(NotLoadableStatus::from).collect(),
             ..Status::default()
         }

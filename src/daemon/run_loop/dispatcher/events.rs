@@ -9,6 +9,7 @@ use crate::daemon::messages::{Answer, Command, Report, Request};
 use crate::daemon::outside::ledger_writer::LedgerEntry;
 use crate::daemon::queue::Job;
 use crate::daemon::run_loop::credentials::{CredentialCheck, CredentialSource};
+use crate::daemon::run_loop::follow_pass::{EndedPass, FollowPass};
 use crate::daemon::run_loop::late_look::{EndedLook, Look};
 use crate::daemon::run_loop::loadability::Place;
 use crate::daemon::run_loop::worker::Attempt;
@@ -59,6 +60,8 @@ pub(crate) enum TaskResult {
     Looked(Box<EndedLook>),
     /// [`Effect::Verify`] ended.
     Verified(Box<VerifyEnded>),
+    /// [`Effect::Follow`] ended.
+    Followed(Box<EndedPass>),
 }
 
 /// Something for the shell of the run loop to do. Effects are carried out in order.
@@ -82,6 +85,8 @@ pub(crate) enum Effect {
     Look(u64, Look),
     /// Verify what was not verified since then, on a task of its own, until the token is cancelled.
     Verify(u64, Timestamp, CancellationToken),
+    /// Look for copies in other repositories on a task of its own.
+    Follow(u64, FollowPass),
     /// Write to the ledger.
     Write(LedgerEntry),
     /// Forget a session in the ledger, and answer this request with the number of rows.

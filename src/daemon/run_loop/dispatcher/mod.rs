@@ -12,6 +12,7 @@
 //! | [`Reporting`] | what the log, the ledger and systemd are given |
 //! | [`GapBook`] | the sessions that were registered with gaps |
 //! | [`LateLooks`] | when registered sessions are looked at again |
+//! | [`Follows`] | when copies in other repositories are looked for, and what was found |
 //! | [`Loadability`] | why ONE does not load what is registered |
 //! | [`Verifications`] | when registered files are verified |
 //! | [`Hangs`] | the data roots whose disks do not answer |
@@ -22,6 +23,7 @@ mod config;
 mod control_requests;
 pub(crate) mod events;
 mod flags;
+mod follows;
 mod hangs;
 mod late_looks;
 mod ledger_rows;
@@ -47,6 +49,7 @@ use crate::daemon::queue::{Enqueued, Room};
 pub(crate) use crate::daemon::run_loop::dispatcher::config::Config;
 use crate::daemon::run_loop::dispatcher::events::{Completed, Effect, Event, Query, TaskResult};
 use crate::daemon::run_loop::dispatcher::flags::{FlagState, Flags};
+use crate::daemon::run_loop::dispatcher::follows::Follows;
 use crate::daemon::run_loop::dispatcher::hangs::Hangs;
 use crate::daemon::run_loop::dispatcher::late_looks::LateLooks;
 use crate::daemon::run_loop::dispatcher::ledger_rows::{missing_names, stamp_text};
@@ -82,6 +85,7 @@ pub(crate) struct Dispatcher {
     gaps: GapBook,
     looks: LateLooks,
     verifications: Verifications,
+    follows: Follows,
     loadability: Loadability,
     hangs: Hangs,
     /// The effects of the event being handled.
@@ -121,6 +125,7 @@ impl Dispatcher {
             gaps: GapBook::default(),
             looks: LateLooks::default(),
             verifications: Verifications::default(),
+            follows: Follows::default(),
             loadability,
             hangs: Hangs::new(),
             effects: Vec::new(),
@@ -142,6 +147,7 @@ impl Dispatcher {
         self.gaps = restored.gaps;
         self.reporting.has_ledger = has_ledger;
         self.restore_looks(restored.looks, now);
+        self.set_follows(now);
         let configuration = self.config.options.configuration.clone();
         self.write(LedgerEntry::Fact(CONFIGURATION, configuration));
     }
@@ -183,6 +189,7 @@ impl Dispatcher {
             self.start_due(now);
             self.start_looks(now);
             self.start_verification(now);
+            self.start_follow(now);
             self.query_due(now);
             self.ask_loadability(now);
             self.check_folders(now);
@@ -196,12 +203,12 @@ impl Dispatcher {
     /// When to handle an [`Event::Tick`] if nothing happens before.
     pub(crate) fn next_wake(&self) -> Option<Instant> {
         let runs = if self.pauses.is_active() { None } else { self.next_due() };
-        let (looks, verification) = (self.next_look(), self.next_verification());
+        let (looks, verification, follow) = (self.next_look(), self.next_verification(), self.next_follow());
         let ask = self.loadability.next_wake().filter(|_| !self.pauses.is_active());
         let hangs = self.hangs.next_wake();
         let (pauses, flags, reporting) =
             (self.pauses.next_wake(), self.flags.next_wake(), self.reporting.next_wake());
-        let times = [runs, looks, verification, pauses, flags, reporting, ask, hangs];
+        let times = [runs, looks, verification, follow, pauses, flags, reporting, ask, hangs];
         times.into_iter().flatten().min()
     }
 
@@ -291,6 +298,7 @@ impl Dispatcher {
                 | TaskResult::FoldersChanged(..)
                 | TaskResult::Looked(_)
                 | TaskResult::Verified(_)
+                | TaskResult::Followed(_)
         );
         if is_query {
             self.runs.query_ended();
@@ -300,6 +308,7 @@ impl Dispatcher {
             TaskResult::Attempt(attempt) => self.on_attempt_done(*attempt, is_current, now),
             TaskResult::Looked(ended) => self.on_look_ended(*ended, is_current, now),
             TaskResult::Verified(ended) => self.on_verified(*ended, is_current, now),
+            TaskResult::Followed(ended) => self.on_follow_ended(*ended, is_current, now),
             TaskResult::FoldersChanged(root, changed) => self.on_folders_checked(&root, &changed, now),
             // Under the current configuration the query is sent again.
             _ if !is_current => {}

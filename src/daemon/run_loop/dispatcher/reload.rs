@@ -70,6 +70,9 @@ impl Dispatcher {
             self.reporting.obstacles.clear();
             self.reporting.roots_changed(&self.config.options.roots);
         }
+        if self.config.options.follow != earlier.follow {
+            self.set_follows(now);
+        }
         tracing::info!(changed = what, "the new configuration is in effect");
     }
 

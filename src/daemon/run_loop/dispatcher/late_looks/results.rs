@@ -106,7 +106,7 @@ impl Dispatcher {
     }
 
     /// An outage that a look meets is one of all sessions: nothing else may be due that would notice it.
-    fn note_outage(&mut self, error: &Error, now: Moment) {
+    pub(in crate::daemon::run_loop::dispatcher) fn note_outage(&mut self, error: &Error, now: Moment) {
         if error.is_outage() {
             self.pauses.session_failed(error, &self.config, &mut self.reporting.throttle, now);
         }
