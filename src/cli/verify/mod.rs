@@ -15,6 +15,7 @@ use std::time::Instant;
 
 use futures_util::StreamExt;
 use jiff::Timestamp;
+use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::args::VerifyArgs;
@@ -186,11 +187,38 @@ impl Verification<'_> {
 
     async fn sessions(&self, pairs: Vec<SessionPair>, done: &AtomicU64) -> Result<(), Error> {
         let all = pairs.len() as u64;
-        let compared = futures_util::stream::iter(pairs)
-            .map(|pair| async move { (self.selection.audit(&pair, true).await, pair) })
-            .buffered(AHEAD);
-        let mut compared = std::pin::pin!(compared);
-        while let Some((audit, pair)) = compared.next().await {
+        let (permits, (compared_in, compared)) = (Semaphore::new(AHEAD), mpsc::unbounded_channel());
+        let permits = &permits;
+        let ahead = futures_util::stream::iter(pairs)
+            .map(|pair| async move {
+                let permit = permits.acquire().await;
+                (self.selection.audit(&pair, true).await, pair, permit)
+            })
+            .buffered(AHEAD)
+            .for_each(move |one| {
+                // Without a receiver, the run has ended.
+                let _ = compared_in.send(one);
+                std::future::ready(())
+            });
+        // Both at the same time: an audit that is not polled may hold what the comparison of another session waits for.
+        tokio::select! {
+            ended = self.in_turn(compared, all, done) => ended,
+            never = async {
+                ahead.await;
+                std::future::pending().await
+            } => never,
+        }
+    }
+
+    /// Verifies sessions that are compared, one after the other.
+    async fn in_turn<P>(
+        &self,
+        mut compared: mpsc::UnboundedReceiver<(Result<Option<SessionAudit>, Error>, SessionPair, P)>,
+        all: u64,
+        done: &AtomicU64,
+    ) -> Result<(), Error> {
+        while let Some((audit, pair, permit)) = compared.recv().await {
+            drop(permit);
             let ended = match audit {
                 Ok(Some(audit)) => self.session(&pair, audit).await,
                 // Its data root is lost, which was reported.
