@@ -39,22 +39,9 @@ impl Memory {
         copies: Vec<HeldCopy>,
         since: Option<Timestamp>,
     ) -> Planned {
-        if self.0.is_none() {
-            return Planned { to_read: copies, recent: 0 };
-        }
-        let planned = self.with(move |ledger| {
-            let known: HashMap<PathBuf, VerifiedRow> =
-                folders.iter().flat_map(|folder| ledger.verified_below(folder)).collect();
-            let is_recent = |copy: &HeldCopy| {
-                let (Some(row), Some(since)) = (known.get(&copy.file), since) else { return false };
-                let stamp = std::fs::metadata(&copy.file).map(|metadata| FileStamp::of(&metadata));
-                copy.is_content(Some(row.read.md5)) && stamp.is_ok_and(|stamp| row.is_good(since, &stamp))
-            };
-            let (recent, mut to_read): (Vec<_>, Vec<_>) = copies.into_iter().partition(is_recent);
-            to_read.sort_by_key(|copy| known.get(&copy.file).map(|row| row.at));
-            Some(Planned { to_read, recent: recent.len() as u64 })
-        });
-        planned.await.unwrap_or(Planned { to_read: Vec::new(), recent: 0 })
+        let all = copies.clone();
+        let planned = self.with(move |ledger| Some(plan(ledger, &folders, copies, since)));
+        planned.await.unwrap_or(Planned { to_read: all, recent: 0 })
     }
 
     /// The verdicts on files, each with what is to be remembered.
@@ -96,4 +83,18 @@ impl Memory {
         let folder = folder.to_owned();
         self.with(move |ledger| ledger.keep_verified_session(&folder, &files, all, Timestamp::now())).await;
     }
+}
+
+/// What of a session is to be read, what was verified longest ago first. Blocks.
+fn plan(ledger: &Ledger, folders: &[PathBuf], copies: Vec<HeldCopy>, since: Option<Timestamp>) -> Planned {
+    let known: HashMap<PathBuf, VerifiedRow> =
+        folders.iter().flat_map(|folder| ledger.verified_below(folder)).collect();
+    let is_recent = |copy: &HeldCopy| {
+        let (Some(row), Some(since)) = (known.get(&copy.file), since) else { return false };
+        let stamp = std::fs::metadata(&copy.file).map(|metadata| FileStamp::of(&metadata));
+        copy.is_content(Some(row.read.md5)) && stamp.is_ok_and(|stamp| row.is_good(since, &stamp))
+    };
+    let (recent, mut to_read): (Vec<_>, Vec<_>) = copies.into_iter().partition(is_recent);
+    to_read.sort_by_key(|copy| known.get(&copy.file).map(|row| row.at));
+    Planned { to_read, recent: recent.len() as u64 }
 }

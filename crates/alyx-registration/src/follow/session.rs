@@ -482,16 +482,18 @@ impl RegistrationClient {
         for repository in &rules.repositories {
             let (path, session) = (repository.mount.path.clone(), session.to_owned());
             let folder: PathBuf = path.join(&session);
-            let is_there = move |_: &DiskStep| match std::fs::symlink_metadata(&folder) {
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
-                _ => Ok(true),
-            };
+            let is_there = move |_: &DiskStep| Ok(may_exist(&folder));
             if self.copies_blocking(&path, rules, is_there).await.unwrap_or(true) {
                 return true;
             }
         }
         false
     }
+}
+
+/// Whether there is something at a path, as far as the disk says. Blocks.
+fn may_exist(path: &Path) -> bool {
+    !std::fs::symlink_metadata(path).is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
 }
 
 /// Reads copies, and says of each what the disk says now.
