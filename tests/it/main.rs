@@ -42,6 +42,7 @@ mod hanging_disks;
 mod hanging_steps;
 mod in_flight;
 mod init;
+mod injuries;
 mod json_schema;
 mod kills;
 mod late_files;
