@@ -15,6 +15,7 @@ mod monitor;
 #[cfg(feature = "sandbox")]
 mod practice;
 mod propose;
+mod rpc;
 mod service;
 mod sessions;
 mod setup;
@@ -34,6 +35,7 @@ pub use crate::cli::args::monitor::{
 #[cfg(feature = "sandbox")]
 pub use crate::cli::args::practice::{DemoArgs, SandboxArgs};
 pub use crate::cli::args::propose::ProposeArgs;
+pub use crate::cli::args::rpc::RpcArgs;
 pub use crate::cli::args::service::{RunArgs, ScanArgs};
 pub use crate::cli::args::sessions::{
     CreateSessionArgs, CreateSessionsArgs, NewSessionArgs, RegisterSessionArgs, SessionDetailsArgs,
@@ -125,6 +127,8 @@ pub enum Command {
     Water(WaterArgs),
     /// Record the weight of a subject
     Weight(WeightArgs),
+    /// Answer requests of other programs, one a line
+    Rpc(RpcArgs),
     /// Print shell completions
     Completions(CompletionsArgs),
     /// Print the manual page

@@ -10,6 +10,7 @@ mod output;
 #[cfg(feature = "sandbox")]
 mod practice;
 mod remembered;
+mod rpc;
 mod scan;
 mod service;
 mod setup;
@@ -32,7 +33,10 @@ pub fn main() -> ExitCode {
     // Before threads are started, which inherit it.
     if matches!(
         cli.command,
-        Command::CreateSessions(_) | Command::RegisterSession(_) | Command::RegisterFiles(_)
+        Command::CreateSessions(_)
+            | Command::RegisterSession(_)
+            | Command::RegisterFiles(_)
+            | Command::Rpc(_)
     ) {
         service::io_priority::lower();
     }
@@ -68,6 +72,7 @@ pub fn main() -> ExitCode {
             | Command::Exists(_)
             | Command::Water(_)
             | Command::Weight(_)) => verbs::run(&command).await,
+            Command::Rpc(args) => rpc::rpc(&args).await,
             Command::Completions(args) => verbs::completions(&args),
             Command::Man(args) => verbs::man(&args),
             Command::Status(args) => monitor::status::status(&args).await,

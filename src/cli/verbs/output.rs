@@ -38,7 +38,7 @@ pub(in crate::cli) struct Answer {
 
 impl Answer {
     /// A success.
-    pub(super) fn new(text: Vec<String>, fields: impl Serialize) -> Result<Self, Failure> {
+    pub(in crate::cli) fn new(text: Vec<String>, fields: impl Serialize) -> Result<Self, Failure> {
         let fields = serde_json::to_value(fields).map_err(|error| Failure::new(Exit::Incomplete, error))?;
         Ok(Self { exit: Exit::Success, text, fields, errors: Vec::new(), planned: false })
     }
