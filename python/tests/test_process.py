@@ -120,7 +120,7 @@ for line in sys.stdin:
         def interrupt():
             while not self.count.exists():
                 time.sleep(0.01)
-            signal.raise_signal(signal.SIGINT)
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
 
         threading.Thread(target=interrupt).start()
         with self.assertRaises(KeyboardInterrupt):

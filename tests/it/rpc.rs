@@ -54,7 +54,8 @@ async fn a_request_is_answered_with_the_json_of_its_command_and_there_is_one_log
         json!({"id": 4, "method": "create-session", "params": {"folder": folder, "users": ["rig_user"], "n_trials": 7}}),
         json!({"id": 5, "method": "register-files", "params": {"files": [file], "versions": ["1.0"]}}),
         json!({"id": 6, "method": "check-protected", "params": {"files": [file]}}),
-        json!({"id": 7, "method": "water", "params": {"subjects": "KS014", "volume": 1.5, "session": folder}}),
+        json!({"id": 7, "method": "water", "params": {"subjects": "KS014", "volume": 1.5,
+            "session": folder, "date_time": "2024-05-01T11:00:00"}}),
         json!({"id": 8, "method": "weight", "params": {"subjects": "KS014", "weight": 21}}),
         json!({"id": 9, "method": "dataset-types"}),
         json!({"id": 10, "method": "new-session", "params": {"subject": "KS014", "root": rig.root(), "dry_run": true}}),
@@ -93,15 +94,27 @@ async fn a_line_that_is_no_request_is_one_error_and_the_next_line_is_answered() 
     let mut rpc = logged_in(&alyx, &rig, &["rpc"]);
     let (answers, code) = tokio::task::spawn_blocking(move || {
         let deep = "[".repeat(100_000);
-        let lines: [&[u8]; 8] =
-            [b"hello", b"\x00\xff\xfe\x80", b"", &long, deep.as_bytes(), b"{\"id\": 3, \"method\": \"run\"}", b"null", good];
+        let lines: [&[u8]; 8] = [
+            b"hello",
+            b"\x00\xff\xfe\x80",
+            b"",
+            &long,
+            deep.as_bytes(),
+            b"{\"id\": 3, \"method\": \"run\"}",
+            b"null",
+            good,
+        ];
         answers(&mut rpc, &lines)
     })
     .await
     .unwrap();
     assert_eq!((answers.len(), code), (7, 0));
     for answer in answers.iter().take(6) {
-        assert_eq!((&answer["exit_code"], &answer["error"]["kind"]), (&json!(2), &json!("Usage")), "{answer}");
+        assert_eq!(
+            (&answer["exit_code"], &answer["error"]["kind"]),
+            (&json!(2), &json!("Usage")),
+            "{answer}"
+        );
         assert!(answer["error"]["next_step"].as_str().unwrap().contains("docs/rpc.md"));
     }
     assert!(answers[2]["error"]["message"].as_str().unwrap().contains("was skipped"), "{}", answers[2]);
@@ -132,7 +145,9 @@ async fn an_error_has_its_kind_its_next_step_and_its_exit_code() {
     let answers = tokio::task::spawn_blocking(move || asked(&mut rpc, &requests)).await.unwrap();
     let found: Vec<(u64, &str)> = answers
         .iter()
-        .map(|answer| (answer["exit_code"].as_u64().unwrap(), answer["error"]["kind"].as_str().unwrap_or("-")))
+        .map(|answer| {
+            (answer["exit_code"].as_u64().unwrap(), answer["error"]["kind"].as_str().unwrap_or("-"))
+        })
         .collect();
     let expected = [
         (2, "Usage"),

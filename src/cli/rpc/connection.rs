@@ -36,16 +36,13 @@ impl Connection {
     /// The client for one request, with a progress of its own, and the configuration. Without `connect` the connection is
     /// that of the command line.
     pub(super) fn get(&mut self) -> Result<(RegistrationClient, Option<&Config>), Failure> {
-        if self.open.is_none() {
-            self.open = Some(connect_with_config(&self.arguments)?);
-        }
-        match &self.open {
-            Some((client, config)) => {
-                let context = RunContext { progress: Arc::default(), ..client.context().clone() };
-                Ok((client.in_context(context), config.as_ref()))
-            }
-            None => Err(Failure::new(Exit::Usage, "there is no connection")),
-        }
+        let open = match self.open.take() {
+            Some(open) => open,
+            None => connect_with_config(&self.arguments)?,
+        };
+        let (client, config) = self.open.insert(open);
+        let context = RunContext { progress: Arc::default(), ..client.context().clone() };
+        Ok((client.in_context(context), config.as_ref()))
     }
 
     /// Logs in, and answers as whom.

@@ -21,7 +21,7 @@ use crate::cli::logging::LogOptions;
 use crate::cli::output::{Failure, report_error};
 use crate::cli::rpc::connection::Connection;
 use crate::cli::rpc::line::{Line, next_line};
-use crate::cli::rpc::request::{Request, unusable};
+use crate::cli::rpc::request::{Request, no_method, unusable};
 use crate::cli::verbs;
 use crate::cli::verbs::connect::all_answered;
 use crate::cli::verbs::output::{Answer, print};
@@ -127,7 +127,7 @@ async fn carry_out(connection: &mut Connection, request: Request) -> Result<Answ
     }
     let command = request.command().map_err(|error| Failure::reported(Exit::Usage, error))?;
     let (client, config) = connection.get()?;
-    let no_method = || Err(Failure::reported(Exit::Usage, unusable("there is no such method")));
+    let no_method = || Err(Failure::reported(Exit::Usage, no_method(&request.method)));
     verbs::answer(&command, &client, config).await.unwrap_or_else(no_method)
 }
 

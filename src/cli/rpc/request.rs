@@ -31,6 +31,11 @@ pub(super) fn unusable(message: impl ToString) -> ErrorReport {
     ErrorReport { next_step, ..ErrorReport::command(CommandKind::Usage, message) }
 }
 
+/// The error of a method that there is not.
+pub(super) fn no_method(method: &str) -> ErrorReport {
+    unusable(format!("there is no method {method:?}"))
+}
+
 impl Request {
     /// Reads a line.
     ///
@@ -82,7 +87,7 @@ impl Request {
         let whole = |arg: Arg| arg.value_delimiter(None);
         let mut definition = Cli::definition().mut_subcommands(|command| command.mut_args(whole));
         let command = definition.find_subcommand(&self.method).filter(|command| is_served(command));
-        let command = command.ok_or_else(|| unusable(format!("there is no method {:?}", self.method)))?;
+        let command = command.ok_or_else(|| no_method(&self.method))?;
         let words = words(command, &self.params).map_err(unusable)?;
         let usage = |error: clap::Error| ErrorReport {
             next_step: unusable("").next_step,
