@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import itertools
 import os
 import re
 from fnmatch import fnmatch
@@ -126,7 +127,10 @@ def next_revision(revision: str, reserved: Optional[Iterable[str]] = None, alpha
     if len(alpha) != 1:
         raise TypeError(f'`alpha` must be a character; received a string of length {len(alpha)}')
     taken = set(reserved or ())
-    for code in range(ord(alpha), ord('z') + 1):
+    for code in itertools.count(ord(alpha)):
+        # ALF has no other characters.
+        if not chr(code).isalnum():
+            break
         if revision + chr(code) not in taken:
             return revision + chr(code)
     raise ValueError(f'no letter is left after revision {revision}; name the revision folder yourself')

@@ -161,6 +161,10 @@ class RegistrationClient:
             raise error
         for error in failed:
             _logger.warning('%s', error['message'])
+        if dry:
+            # As in ONE.
+            for path in paths:
+                print(path)
         return paths, records
 
     def create_new_session(
@@ -345,7 +349,7 @@ class RegistrationClient:
                 _logger.debug('%s is not in a folder of a %s', file, content_type)
                 continue
             if file.suffix not in self.file_extensions:
-                _logger.debug('%s: Alyx has no data format "%s"', file.name, file.suffix)
+                _logger.debug('%s: No matching extension "%s" in database', file.name, file.suffix)
                 continue
             try:
                 get_dataset_type(file, self.dtypes)
@@ -447,10 +451,17 @@ class RegistrationClient:
 
         """
         single = isinstance(file_list, (str, pathlib.PurePath))
-        files = [_alf.sent_path(file) for file in _alf.as_list(file_list)]
+        listed = [Path(file) for file in _alf.as_list(file_list)]
+        content_type = kwargs.get('content_type') or 'session'
+        absent = [file for file in listed if not file.exists()]
+        # As in ONE, a file that is no dataset need not exist. An absent dataset is an error of the program.
+        grouped = self.prepare_files(absent, content_type=content_type)[0] if absent else {}
+        wanted = {folder / file for folder, files in grouped.items() for file in files}
+        sent = [at for at, file in enumerate(listed) if file not in absent or file in wanted]
+        tags = [str(version) for version in _alf.as_list(versions)]
         params: Dict[str, Any] = {
-            'files': files,
-            'versions': [str(version) for version in _alf.as_list(versions)],
+            'files': [_alf.sent_path(listed[at]) for at in sent],
+            'versions': [tags[at % len(tags)] for at in sent] if len(tags) > 1 else tags,
             'no_default': not default,
             'created_by': created_by,
             'server_only': bool(server_only),
@@ -465,14 +476,13 @@ class RegistrationClient:
         }
         params.update(_relation(kwargs))
         _no_others('register_files', kwargs)
-        if not files:
-            return []
-        done = self._process.ask('register-files', params)
+        records: List[Optional[dict]] = [] if dry else [None] * len(listed)
+        done = self._process.ask('register-files', params) if sent else {}
         if dry:
             _log_left_out(done)
-            records = done['requests']
-        else:
-            records = _records(done)
+            records = done.get('requests', [])
+        for at, record in zip(sent, [] if dry else _records(done)):
+            records[at] = record
         if single:
             return records[0] if records else None
         return records
@@ -493,7 +503,7 @@ class RegistrationClient:
             Millilitres.
         kwargs
             date_time (by default now), water_type (by default 'Water'), user (by default the one who is logged in), session (its
-            folder, id, address or record), adlib; force, to record a value that Alyx has, or that seems to be in another unit.
+            folder, id, address or record), adlib; force, to record a value that Alyx has already.
 
         Returns
         -------
@@ -514,6 +524,7 @@ class RegistrationClient:
             'by': kwargs.pop('user', None),
             'session': _session(session) if session else None,
             'adlib': adlib,
+            'any_unit': True,
             'force': bool(kwargs.pop('force', False)),
         }
         _no_others('register_water_administration', kwargs)
@@ -535,7 +546,7 @@ class RegistrationClient:
         user : str
             Who; by default the user who is logged in.
         force : bool
-            Whether to record a value that Alyx has, or that seems to be in another unit.
+            Whether to record a value that Alyx has already.
 
         Returns
         -------
@@ -550,6 +561,7 @@ class RegistrationClient:
             'weight': float(weight),
             'date_time': None if date_time is None else self.ensure_ISO8601(date_time),
             'by': user,
+            'any_unit': True,
             'force': bool(force),
         }
         return _measured(self._process.ask('weight', params))

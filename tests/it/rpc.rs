@@ -48,7 +48,7 @@ async fn a_request_is_answered_with_the_json_of_its_command_and_there_is_one_log
     let (folder, file) = (word(&session.folder).to_owned(), session.folder.join("alf/spikes.times.npy"));
     let requests = [
         connect(&alyx),
-        json!({"id": 1, "method": "exists", "params": {"endpoint": "subjects", "names": ["KS014", "nobody"]}}),
+        json!({"id": 1, "method": "exists", "params": {"endpoint": "users", "names": ["rig_user", "nobody"]}}),
         json!({"id": 2, "method": "find-files", "params": {"folder": folder}}),
         json!({"id": 3, "method": "metadata", "params": {"folder": folder}}),
         json!({"id": 4, "method": "create-session", "params": {"folder": folder, "users": ["rig_user"], "n_trials": 7}}),
@@ -76,7 +76,7 @@ async fn a_request_is_answered_with_the_json_of_its_command_and_there_is_one_log
     assert!(answers[9]["result"]["dataset_types"].as_array().unwrap().len() > 3);
     // The same as the commands print.
     for (answer, typed) in [
-        (1, &["exists", "subjects", "KS014", "nobody", "--json"][..]),
+        (1, &["exists", "users", "rig_user", "nobody", "--json"][..]),
         (2, &["find-files", &folder, "--json"]),
         (3, &["metadata", &folder, "--json"]),
     ] {

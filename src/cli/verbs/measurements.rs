@@ -28,7 +28,7 @@ pub(super) async fn water(args: &WaterArgs, client: &RegistrationClient) -> Resu
         session: args.session.as_deref().map(session).transpose()?,
         adlib: args.adlib,
         repeat: args.force,
-        strict: !args.force,
+        strict: !(args.force || args.any_unit),
         earliest: None,
     };
     let plan = async |subject: &str| client.plan_water_administration(subject, args.volume, &options).await;
@@ -42,7 +42,7 @@ pub(super) async fn weight(args: &WeightArgs, client: &RegistrationClient) -> Re
         date_time: args.date_time.as_deref().map(DateInput::Text),
         user: args.by.clone(),
         repeat: args.force,
-        strict: !args.force,
+        strict: !(args.force || args.any_unit),
         earliest: None,
     };
     let plan = async |subject: &str| client.plan_weight(subject, args.weight, &options).await;
