@@ -33,10 +33,7 @@ pub fn main() -> ExitCode {
     // Before threads are started, which inherit it.
     if matches!(
         cli.command,
-        Command::CreateSessions(_)
-            | Command::RegisterSession(_)
-            | Command::RegisterFiles(_)
-            | Command::Rpc(_)
+        Command::CreateSessions(_) | Command::RegisterSession(_) | Command::RegisterFiles(_)
     ) {
         service::io_priority::lower();
     }
