@@ -17,6 +17,7 @@ mod monitor;
 mod practice;
 mod propose;
 mod reclaim;
+mod rpc;
 mod service;
 mod sessions;
 mod setup;
@@ -39,6 +40,7 @@ pub use crate::cli::args::monitor::{
 pub use crate::cli::args::practice::{DemoArgs, SandboxArgs};
 pub use crate::cli::args::propose::ProposeArgs;
 pub use crate::cli::args::reclaim::ReclaimArgs;
+pub use crate::cli::args::rpc::RpcArgs;
 pub use crate::cli::args::service::{RunArgs, ScanArgs};
 pub use crate::cli::args::sessions::{
     CreateSessionArgs, CreateSessionsArgs, NewSessionArgs, RegisterSessionArgs, SessionDetailsArgs,
@@ -137,6 +139,8 @@ pub enum Command {
     Water(WaterArgs),
     /// Record the weight of a subject
     Weight(WeightArgs),
+    /// Answer requests of other programs, one a line
+    Rpc(RpcArgs),
     /// Print shell completions
     Completions(CompletionsArgs),
     /// Print the manual page

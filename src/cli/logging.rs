@@ -22,13 +22,17 @@ pub type LogOptions = LogConfig;
 /// Libraries that log every connection; limited to `warn`, except at `trace`.
 const NOISY: [&str; 6] = ["hyper", "hyper_util", "reqwest", "rustls", "h2", "notify"];
 
-/// Starts logging for this process.
+/// Starts logging for this process, or, if it has started already, changes its level.
 ///
 /// `RUST_LOG`, when set and not empty, replaces the level and all filters.
 ///
 /// # Errors
-/// `RUST_LOG` is not a filter, or logging is already running.
+/// `RUST_LOG` is not a filter, or another log is running.
 pub fn init(options: &LogOptions) -> Result<(), String> {
+    if FILTER.get().is_some() {
+        set_level(options.level);
+        return Ok(());
+    }
     let rust_log = std::env::var("RUST_LOG").ok();
     let (filter, handle) = reload::Layer::new(filter(options.level, rust_log.as_deref())?);
     // JSON always goes to standard error, which systemd writes to the journal.

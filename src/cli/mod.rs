@@ -14,6 +14,7 @@ mod output;
 mod practice;
 mod reclaim;
 mod remembered;
+mod rpc;
 mod scan;
 mod service;
 mod setup;
@@ -70,18 +71,19 @@ pub fn main() -> ExitCode {
             Command::Verify(args) => verify::verify(&args).await,
             Command::Follow(args) => follow::follow(&args).await,
             Command::Reclaim(args) => reclaim::reclaim(&args).await,
-            Command::CreateSession(args) => verbs::create_session(&args).await,
-            Command::CreateSessions(args) => verbs::create_sessions(&args).await,
-            Command::NewSession(args) => verbs::new_session(&args).await,
-            Command::RegisterSession(args) => verbs::register_session(&args).await,
-            Command::RegisterFiles(args) => verbs::register_files(&args).await,
-            Command::FindFiles(args) => verbs::find_files(&args).await,
             Command::Metadata(args) => verbs::metadata(&args).await,
-            Command::CheckProtected(args) => verbs::check_protected(&args).await,
             Command::Propose(args) => verbs::propose(&args).await,
-            Command::Exists(args) => verbs::exists(&args).await,
-            Command::Water(args) => verbs::water(&args).await,
-            Command::Weight(args) => verbs::weight(&args).await,
+            command @ (Command::CreateSession(_)
+            | Command::CreateSessions(_)
+            | Command::NewSession(_)
+            | Command::RegisterSession(_)
+            | Command::RegisterFiles(_)
+            | Command::FindFiles(_)
+            | Command::CheckProtected(_)
+            | Command::Exists(_)
+            | Command::Water(_)
+            | Command::Weight(_)) => verbs::run(&command).await,
+            Command::Rpc(args) => rpc::rpc(&args).await,
             Command::Completions(args) => verbs::completions(&args),
             Command::Man(args) => verbs::man(&args),
             Command::Status(args) => monitor::status::status(&args).await,

@@ -43,7 +43,7 @@ pub(super) struct Failure {
     pub(super) errors: Vec<ErrorReport>,
     /// Whether it was logged or printed where it occurred.
     is_logged: bool,
-    /// The names that Alyx does not know and that no file of the session gives, if that is the error.
+    /// The names that Alyx does not know, if that is the error.
     missing: Vec<MissingName>,
 }
 
@@ -118,18 +118,31 @@ impl Failure {
     }
 
     /// Prints the failure, on standard output as JSON or else on standard error, and returns its exit code.
-    pub(super) fn end(mut self, command: &str, json: bool) -> Exit {
-        if !self.missing.is_empty() {
-            let place = format!("in {}", places(command, &self.missing));
+    pub(super) fn end(self, command: &str, json: bool) -> Exit {
+        let failure = self.of_command(command);
+        if json {
+            say!("{}", Document::failed(command, failure.errors).line());
+        } else if !failure.is_logged {
+            failure.errors.iter().for_each(|error| report_error(&error.message));
+        }
+        failure.exit
+    }
+
+    /// The same failure, whose messages say where this command has the names that Alyx does not know.
+    pub(super) fn of_command(mut self, command: &str) -> Self {
+        let elsewhere: Vec<MissingName> =
+            self.missing.iter().filter(|name| name.from.is_none()).cloned().collect();
+        if !elsewhere.is_empty() {
+            let place = format!("in {}", places(command, &elsewhere));
             let named = |error: &mut ErrorReport| error.message = error.message.replace(ELSEWHERE, &place);
             self.errors.iter_mut().for_each(named);
         }
-        if json {
-            say!("{}", Document::failed(command, self.errors).line());
-        } else if !self.is_logged {
-            self.errors.iter().for_each(|error| report_error(&error.message));
-        }
-        self.exit
+        self
+    }
+
+    /// The names that Alyx does not know, if that is the error.
+    pub(super) fn missing(&self) -> &[MissingName] {
+        &self.missing
     }
 }
 
@@ -149,7 +162,7 @@ impl From<Error> for Failure {
         let mut missing = Vec::new();
         if let Error::Missing(names) = &error {
             report.message += &format!("; {} lists those on Alyx", lists(names));
-            missing.extend(names.iter().filter(|name| name.from.is_none()).cloned());
+            missing.extend(names.iter().cloned());
         }
         if matches!(&error, Error::Alyx(alyx_client::Error::Options(_))) {
             report.message += "; on the command line that is --user";

@@ -28,16 +28,22 @@ fn document(error: &clap::Error, typed: &[OsString]) -> String {
     let cli = Cli::definition();
     let is_command = |word: &&OsString| cli.get_subcommands().any(|command| command.get_name() == **word);
     let command = typed.iter().find(is_command).map(|word| word.to_string_lossy().into_owned());
+    let report = report(error, command.as_deref());
+    Document::failed(command.as_deref().unwrap_or("alyx-registrar"), vec![report]).line()
+}
+
+/// What clap found, as an error of this command.
+pub(super) fn report(error: &clap::Error, command: Option<&str>) -> ErrorReport {
     // The first paragraph; the others are the usage and where to find help.
     let text = error.render().to_string();
     let paragraph = text.split("\n\n").next().unwrap_or_default().trim_start_matches("error: ");
     let message = paragraph.split_whitespace().collect::<Vec<_>>().join(" ");
     let mut report = ErrorReport::command(CommandKind::Usage, message);
-    if let Some(command) = &command {
+    if let Some(command) = command {
         report.next_step = format!("see `alyx-registrar {command} --help`");
     }
     if let Some(suggested) = error.get(ContextKind::SuggestedArg) {
         report.next_step = format!("did you mean `{suggested}`? See `--help`");
     }
-    Document::failed(command.as_deref().unwrap_or("alyx-registrar"), vec![report]).line()
+    report
 }

@@ -73,7 +73,7 @@ fn commands() -> (BTreeSet<String>, BTreeSet<String>) {
 #[test]
 fn every_command_that_a_script_calls_has_json() {
     let without: Vec<String> = commands().1.into_iter().collect();
-    assert_eq!(without, ["completions", "demo", "init", "man", "run", "sandbox"]);
+    assert_eq!(without, ["completions", "demo", "init", "man", "rpc", "run", "sandbox"]);
 }
 
 /// A rig with an Alyx, and its configurations.

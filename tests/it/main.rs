@@ -70,6 +70,7 @@ mod registered_by_name;
 mod registration;
 mod reload;
 mod right_values;
+mod rpc;
 mod scan_flags;
 mod secrets;
 mod secure_connection;

@@ -108,6 +108,10 @@ pub struct WaterArgs {
     #[arg(long)]
     pub force: bool,
 
+    /// Record a value that seems to be in another unit, with a note, unless Alyx has the same already: as Python does
+    #[arg(long, hide = true)]
+    pub any_unit: bool,
+
     /// Show what would be recorded; change nothing
     #[arg(long, visible_alias = "dry")]
     pub dry_run: bool,
@@ -148,6 +152,10 @@ pub struct WeightArgs {
     /// Record the value even if Alyx has the same already, or if it seems to be in another unit
     #[arg(long)]
     pub force: bool,
+
+    /// Record a value that seems to be in another unit, with a note, unless Alyx has the same already: as Python does
+    #[arg(long, hide = true)]
+    pub any_unit: bool,
 
     /// Show what would be recorded; change nothing
     #[arg(long, visible_alias = "dry")]

@@ -75,8 +75,8 @@ fn select_source(args: &ConnectionArgs, defaults: &DefaultSources) -> Option<Con
     Some(ConnectionSource::OneSettings { folder: folder.clone(), user: args.user.clone() })
 }
 
-/// As [`run_verb`], for a command that creates records: when it is stopped, those that are on their way may be answered.
-pub(super) async fn run_creating(
+/// Connects, and runs a command. When it is stopped, the records that are on their way may be answered.
+pub(super) async fn run_connected(
     command: &str,
     args: &VerbArgs,
     work: impl AsyncFnOnce(&RegistrationClient, Option<&Config>) -> Result<Answer, Failure>,
@@ -87,12 +87,15 @@ pub(super) async fn run_creating(
         work(client.get_or_init(|| connected), config.as_ref()).await
     };
     run(command, args.json, connected, async || match client.get() {
-        Some(client) => {
-            client.finish_creations(FINISH_WITHIN).await && client.context().marks.are_all_answered()
-        }
+        Some(client) => all_answered(client).await,
         None => true,
     })
     .await
+}
+
+/// Whether everything that was sent is answered, after a while at most.
+pub(in crate::cli) async fn all_answered(client: &RegistrationClient) -> bool {
+    client.finish_creations(FINISH_WITHIN).await && client.context().marks.are_all_answered()
 }
 
 /// Starts logging and builds the client. Sends nothing.
@@ -113,7 +116,7 @@ pub(super) fn config_of(args: &ConnectionArgs) -> Result<Option<Config>, Failure
 }
 
 /// As [`connect`], with the configuration if that is where the connection comes from.
-pub(super) fn connect_with_config(
+pub(in crate::cli) fn connect_with_config(
     args: &ConnectionArgs,
 ) -> Result<(RegistrationClient, Option<Config>), Failure> {
     let defaults = DefaultSources::from_process();
@@ -139,6 +142,14 @@ pub(super) fn connect_with_config(
                 .map(|client| (client, None))
         }
     }
+}
+
+/// The client of an address and a login that was given.
+pub(in crate::cli) fn connect_as(
+    url: String,
+    credentials: Credentials,
+) -> Result<RegistrationClient, Failure> {
+    client(url, credentials, "correct the user, the password or the token", None)
 }
 
 fn start_log(options: &LogOptions) -> Result<(), Failure> {

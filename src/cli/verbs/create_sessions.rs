@@ -18,7 +18,6 @@ use crate::cli::scan::is_skipped;
 use crate::cli::scan::moves::{moved_json, moved_lines};
 use crate::cli::scan::places::{Place, until_quiet};
 use crate::cli::service::wiring;
-use crate::cli::verbs::connect::run_creating;
 use crate::cli::verbs::output::{Answer, absolute_path, datasets};
 use crate::cli::verbs::record::Record;
 use crate::cli::verbs::sessions::without_own_words;
@@ -39,64 +38,65 @@ use alyx_registration::{
 };
 
 /// Registers the session of every flag below a folder.
-pub(crate) async fn create_sessions(args: &CreateSessionsArgs) -> Exit {
-    run_creating("create-sessions", &args.verb, async |client, config| {
-        let root = absolute_path(&args.root)?;
-        // Without the lock, a daemon on the same root could create the same sessions.
-        let _lock = match args.dry_run {
-            true => None,
-            false => Some(
-                RootLock::acquire(&root, &LockFolders::of(None))
-                    .map_err(|error| Failure::new(Exit::Io, error))?,
-            ),
-        };
-        let configured = config.map(wiring::flagged).unwrap_or_default();
-        let flagged = FlaggedOptions {
-            register_files: args.register_files,
-            files: RegisterFilesOptions { protected: args.protected, ..configured.files },
-            roots: without_own_words(configured.roots),
-            ..configured
-        };
-        let options =
-            CreateSessionsOptions { glob_pattern: args.glob_pattern.clone(), dry: args.dry_run, flagged };
-        let mut flags = client.flags_below(&root, &args.glob_pattern).await?;
-        flags.retain(|flag| !config.is_some_and(|config| is_skipped(config, flag)));
-        let retry = config.map_or(daemon::Options::default().retry, |config| config.retry.backoff);
-        // One after the other; a session that waits lets the others go first.
-        let places = Arc::new(Semaphore::new(1));
-        let sessions = flags.iter().map(async |flag| {
-            let mut place = Place::enter(Arc::clone(&places), retry).await;
-            let created = create(client, config, flag, &options, &mut place).await;
-            drop(place);
-            created
-        });
-        let sessions = progress::shown(&client.context().progress, join_all(sessions)).await;
-        let (mut text, mut list, mut failed, mut placed) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        let (mut with_gaps, mut waiting) = (false, 0);
-        for Created { row, lines, error, place } in sessions.into_iter().flatten() {
-            with_gaps |= row.gaps.is_some();
-            waiting += usize::from(row.outcome == "waits");
-            text.extend(lines);
-            failed.extend(error.filter(|_| row.outcome != "waits"));
-            placed.extend(place);
-            list.push(row);
-        }
-        loadable::report(client, config, placed).await;
-        let n = list.len() - failed.len() - waiting;
-        let verb = if args.dry_run { "would be registered" } else { "registered" };
-        let waits = if waiting == 0 { String::new() } else { format!("{waiting} would wait, ") };
-        text.push(format!("{n} {verb}, {waits}{} failed", failed.len()));
-        let errors = list.iter().filter_map(|row| row.error.clone()).collect();
-        let answer = Answer::new(text, CreateSessionsJson { root: (&root).into(), sessions: list })?;
-        let answer = answer.incomplete_if(!failed.is_empty() || with_gaps || waiting > 0);
-        // If every session failed for the same reason, such as an outage, its exit code applies.
-        let exit = match failed.first().map(exit_of) {
-            Some(exit) if n + waiting == 0 && failed.iter().all(|error| exit_of(error) == exit) => exit,
-            _ => answer.exit,
-        };
-        Ok(Answer { exit, errors, ..answer }.planned_if(args.dry_run))
-    })
-    .await
+pub(super) async fn create_sessions(
+    args: &CreateSessionsArgs,
+    client: &RegistrationClient,
+    config: Option<&Config>,
+) -> Result<Answer, Failure> {
+    let root = absolute_path(&args.root)?;
+    // Without the lock, a daemon on the same root could create the same sessions.
+    let _lock = match args.dry_run {
+        true => None,
+        false => Some(
+            RootLock::acquire(&root, &LockFolders::of(None))
+                .map_err(|error| Failure::new(Exit::Io, error))?,
+        ),
+    };
+    let configured = config.map(wiring::flagged).unwrap_or_default();
+    let flagged = FlaggedOptions {
+        register_files: args.register_files,
+        files: RegisterFilesOptions { protected: args.protected, ..configured.files },
+        roots: without_own_words(configured.roots),
+        ..configured
+    };
+    let options =
+        CreateSessionsOptions { glob_pattern: args.glob_pattern.clone(), dry: args.dry_run, flagged };
+    let mut flags = client.flags_below(&root, &args.glob_pattern).await?;
+    flags.retain(|flag| !config.is_some_and(|config| is_skipped(config, flag)));
+    let retry = config.map_or(daemon::Options::default().retry, |config| config.retry.backoff);
+    // One after the other; a session that waits lets the others go first.
+    let places = Arc::new(Semaphore::new(1));
+    let sessions = flags.iter().map(async |flag| {
+        let mut place = Place::enter(Arc::clone(&places), retry).await;
+        let created = create(client, config, flag, &options, &mut place).await;
+        drop(place);
+        created
+    });
+    let sessions = progress::shown(&client.context().progress, join_all(sessions)).await;
+    let (mut text, mut list, mut failed, mut placed) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut with_gaps, mut waiting) = (false, 0);
+    for Created { row, lines, error, place } in sessions.into_iter().flatten() {
+        with_gaps |= row.gaps.is_some();
+        waiting += usize::from(row.outcome == "waits");
+        text.extend(lines);
+        failed.extend(error.filter(|_| row.outcome != "waits"));
+        placed.extend(place);
+        list.push(row);
+    }
+    loadable::report(client, config, placed).await;
+    let n = list.len() - failed.len() - waiting;
+    let verb = if args.dry_run { "would be registered" } else { "registered" };
+    let waits = if waiting == 0 { String::new() } else { format!("{waiting} would wait, ") };
+    text.push(format!("{n} {verb}, {waits}{} failed", failed.len()));
+    let errors = list.iter().filter_map(|row| row.error.clone()).collect();
+    let answer = Answer::new(text, CreateSessionsJson { root: (&root).into(), sessions: list })?;
+    let answer = answer.incomplete_if(!failed.is_empty() || with_gaps || waiting > 0);
+    // If every session failed for the same reason, such as an outage, its exit code applies.
+    let exit = match failed.first().map(exit_of) {
+        Some(exit) if n + waiting == 0 && failed.iter().all(|error| exit_of(error) == exit) => exit,
+        _ => answer.exit,
+    };
+    Ok(Answer { exit, errors, ..answer }.planned_if(args.dry_run))
 }
 
 /// The result of one flag, as JSON and as text.

@@ -16,10 +16,9 @@ use crate::cli::output::Failure;
 use crate::cli::output::progress;
 use crate::cli::scan::moves::{moved_json, moved_lines};
 use crate::cli::service::wiring;
-use crate::cli::verbs::connect::{connect, connect_with_config};
 use crate::cli::verbs::metadata::{KnownJson, known_lines, read};
 use crate::cli::verbs::output::{
-    Answer, LeftOutJson, absolute_paths, datasets, left_out_lines, left_out_suffix, run_verb, session_folder,
+    Answer, LeftOutJson, absolute_paths, datasets, left_out_lines, left_out_suffix, session_folder,
 };
 use crate::cli::verbs::record::{Record, Recorded};
 use crate::config::Config;
@@ -36,58 +35,57 @@ use alyx_registration::{
 };
 
 /// Registers files.
-pub(crate) async fn register_files(args: &RegisterFilesArgs) -> Exit {
-    run_verb("register-files", args.verb.json, async {
-        let files = absolute_paths(&args.files)?;
-        let (client, config) = connect_with_config(&args.verb.connection)?;
-        let groups = groups_of(&files, args, &client, config.as_ref()).await?;
-        let progress = &client.context().progress;
-        for group in &groups {
-            progress.bytes.fetch_add(sizes(&group.files, &group.options)?, Ordering::Relaxed);
-        }
-        let work = async {
-            if args.dry_run {
-                let mut planned = PlannedFiles::default();
-                for group in &groups {
-                    let of_group = client.plan_files(&group.files, &group.options).await?;
-                    planned.requests.extend(of_group.requests);
-                    planned.left_out.extend(of_group.left_out);
-                    planned.moved.extend(of_group.moved);
-                    planned.absent.extend(of_group.absent);
-                }
-                planned.check_sessions()?;
-                let answer = Answer::new(planned_file_lines(&planned), PlannedJson::from(&planned))?;
-                return Ok(answer.planned_if(true).incomplete_if(!planned.left_out.is_empty()));
-            }
-            let mut registered =
-                RegisteredFiles { records: vec![None; files.len()], ..RegisteredFiles::default() };
+pub(super) async fn register_files(
+    args: &RegisterFilesArgs,
+    client: &RegistrationClient,
+    config: Option<&Config>,
+) -> Result<Answer, Failure> {
+    let files = absolute_paths(&args.files)?;
+    let groups = groups_of(&files, args, client, config).await?;
+    let progress = &client.context().progress;
+    for group in &groups {
+        progress.bytes.fetch_add(sizes(&group.files, &group.options)?, Ordering::Relaxed);
+    }
+    let work = async {
+        if args.dry_run {
+            let mut planned = PlannedFiles::default();
             for group in &groups {
-                let of_group = client.register_files(&group.files, &group.options).await?;
-                remember(config.as_ref(), group, &of_group).await;
-                for (index, record) in group.indexes.iter().zip(of_group.records) {
-                    if let Some(place) = registered.records.get_mut(*index) {
-                        *place = record;
-                    }
-                }
-                registered.left_out.extend(of_group.left_out);
-                registered.moved.extend(of_group.moved);
-                registered.n_unchanged += of_group.n_unchanged;
+                let of_group = client.plan_files(&group.files, &group.options).await?;
+                planned.requests.extend(of_group.requests);
+                planned.left_out.extend(of_group.left_out);
+                planned.moved.extend(of_group.moved);
+                planned.absent.extend(of_group.absent);
             }
-            let of_group = |group: &FileGroup| {
-                let placement = Placement::from(&group.options);
-                let place =
-                    |session| loadable::place_of(session, group.options.labs.clone(), placement.clone());
-                group.sessions.iter().map(place).collect::<Vec<_>>()
-            };
-            let places = groups.iter().flat_map(of_group).collect();
-            loadable::report(&client, config.as_ref(), places).await;
-            let incomplete = registered.records.iter().any(Option::is_none);
-            let json = RegisteredJson::of(&files, &registered);
-            Ok(Answer::new(registered_lines(&files, &registered), json)?.incomplete_if(incomplete))
+            planned.check_sessions()?;
+            let answer = Answer::new(planned_file_lines(&planned), PlannedJson::from(&planned))?;
+            return Ok(answer.planned_if(true).incomplete_if(!planned.left_out.is_empty()));
+        }
+        let mut registered =
+            RegisteredFiles { records: vec![None; files.len()], ..RegisteredFiles::default() };
+        for group in &groups {
+            let of_group = client.register_files(&group.files, &group.options).await?;
+            remember(config, group, &of_group).await;
+            for (index, record) in group.indexes.iter().zip(of_group.records) {
+                if let Some(place) = registered.records.get_mut(*index) {
+                    *place = record;
+                }
+            }
+            registered.left_out.extend(of_group.left_out);
+            registered.moved.extend(of_group.moved);
+            registered.n_unchanged += of_group.n_unchanged;
+        }
+        let of_group = |group: &FileGroup| {
+            let placement = Placement::from(&group.options);
+            let place = |session| loadable::place_of(session, group.options.labs.clone(), placement.clone());
+            group.sessions.iter().map(place).collect::<Vec<_>>()
         };
-        progress::shown(progress, work).await
-    })
-    .await
+        let places = groups.iter().flat_map(of_group).collect();
+        loadable::report(client, config, places).await;
+        let incomplete = registered.records.iter().any(Option::is_none);
+        let json = RegisteredJson::of(&files, &registered);
+        Ok(Answer::new(registered_lines(&files, &registered), json)?.incomplete_if(incomplete))
+    };
+    progress::shown(progress, work).await
 }
 
 /// Remembers the files of each session, or of the record that they belong to.
@@ -319,36 +317,35 @@ struct FoundFileJson {
 }
 
 /// Lists the datasets of a session folder, and what is known of the session.
-pub(crate) async fn find_files(args: &FindFilesArgs) -> Exit {
-    run_verb("find-files", args.verb.json, async {
-        let folder = session_folder(&args.folder)?;
-        let (client, config) = connect_with_config(&args.verb.connection)?;
-        let options = config.as_ref().map(wiring::flagged).unwrap_or_default();
-        let found = client.find_files_with(&folder, &options).await?;
-        let known = read(&folder, config.as_ref())?;
-        let mut text: Vec<String> = found
-            .files
-            .iter()
-            .map(|file| format!("      {}  {}", file.dataset.as_str(), humanize::bytes(file.size)))
-            .collect();
-        text.extend(left_out_lines(&found.left_out));
-        let bytes = found.files.iter().map(|file| file.size).sum();
-        let aside = left_out_suffix(&found.left_out);
-        text.push(format!("{}, {}{aside}", datasets(found.files.len()), humanize::bytes(bytes)));
-        text.extend(known_lines(&known, false));
-        let file =
-            |file: &FoundFile| FoundFileJson { path: file.dataset.as_str().to_owned(), size: file.size };
-        let json = FoundFilesJson {
-            folder: (&folder).into(),
-            files: found.files.iter().map(file).collect(),
-            left_out: LeftOutJson::list(&found.left_out),
-            metadata: (&known).into(),
-        };
-        let is_sound = known.metadata.problems.is_empty();
-        let problem = !is_sound || found.left_out.iter().any(|file| file.reason.is_missing());
-        Ok(Answer::new(text, json)?.incomplete_if(problem))
-    })
-    .await
+pub(super) async fn find_files(
+    args: &FindFilesArgs,
+    client: &RegistrationClient,
+    config: Option<&Config>,
+) -> Result<Answer, Failure> {
+    let folder = session_folder(&args.folder)?;
+    let options = config.map(wiring::flagged).unwrap_or_default();
+    let found = client.find_files_with(&folder, &options).await?;
+    let known = read(&folder, config)?;
+    let mut text: Vec<String> = found
+        .files
+        .iter()
+        .map(|file| format!("      {}  {}", file.dataset.as_str(), humanize::bytes(file.size)))
+        .collect();
+    text.extend(left_out_lines(&found.left_out));
+    let bytes = found.files.iter().map(|file| file.size).sum();
+    let aside = left_out_suffix(&found.left_out);
+    text.push(format!("{}, {}{aside}", datasets(found.files.len()), humanize::bytes(bytes)));
+    text.extend(known_lines(&known, false));
+    let file = |file: &FoundFile| FoundFileJson { path: file.dataset.as_str().to_owned(), size: file.size };
+    let json = FoundFilesJson {
+        folder: (&folder).into(),
+        files: found.files.iter().map(file).collect(),
+        left_out: LeftOutJson::list(&found.left_out),
+        metadata: (&known).into(),
+    };
+    let is_sound = known.metadata.problems.is_empty();
+    let problem = !is_sound || found.left_out.iter().any(|file| file.reason.is_missing());
+    Ok(Answer::new(text, json)?.incomplete_if(problem))
 }
 
 /// The fields of `check-protected`.
@@ -407,37 +404,36 @@ impl From<&ProtectedStatus> for ProtectedStatusJson {
 }
 
 /// Checks whether files are protected.
-pub(crate) async fn check_protected(args: &CheckProtectedArgs) -> Exit {
-    run_verb("check-protected", args.verb.json, async {
-        let files = absolute_paths(&args.files)?;
-        let client = connect(&args.verb.connection)?;
-        let (statuses, left_out) = client.check_protected_files(&files, &args.options()).await?;
-        let (mut text, mut sessions, mut any) = (Vec::new(), Vec::new(), false);
-        for status in &statuses {
-            any |= status.is_protected();
-            for file in &status.files {
-                let name = relative(file, &status.folder);
-                let revisions = status.details.iter().find(|detail| {
-                    detail.file == name || Path::new(&status.path).join(&detail.file) == Path::new(&name)
-                });
-                let protected: Vec<&str> = revisions
-                    .iter()
-                    .flat_map(|detail| &detail.revisions)
-                    .filter(|(_, protected)| *protected)
-                    .map(|(revision, _)| if revision.is_empty() { "the original" } else { revision })
-                    .collect();
-                text.push(match protected.as_slice() {
-                    [] => format!("not protected  {}", file.display()),
-                    some => format!("protected      {}: {}", file.display(), some.join(", ")),
-                });
-            }
-            sessions.push(ProtectedStatusJson::from(status));
+pub(super) async fn check_protected(
+    args: &CheckProtectedArgs,
+    client: &RegistrationClient,
+) -> Result<Answer, Failure> {
+    let files = absolute_paths(&args.files)?;
+    let (statuses, left_out) = client.check_protected_files(&files, &args.options()).await?;
+    let (mut text, mut sessions, mut any) = (Vec::new(), Vec::new(), false);
+    for status in &statuses {
+        any |= status.is_protected();
+        for file in &status.files {
+            let name = relative(file, &status.folder);
+            let revisions = status.details.iter().find(|detail| {
+                detail.file == name || Path::new(&status.path).join(&detail.file) == Path::new(&name)
+            });
+            let protected: Vec<&str> = revisions
+                .iter()
+                .flat_map(|detail| &detail.revisions)
+                .filter(|(_, protected)| *protected)
+                .map(|(revision, _)| if revision.is_empty() { "the original" } else { revision })
+                .collect();
+            text.push(match protected.as_slice() {
+                [] => format!("not protected  {}", file.display()),
+                some => format!("protected      {}: {}", file.display(), some.join(", ")),
+            });
         }
-        text.extend(left_out_lines(&left_out));
-        let json = ProtectedJson { sessions, left_out: LeftOutJson::list(&left_out) };
-        Ok(Answer::new(text, json)?.incomplete_if(any || !left_out.is_empty()))
-    })
-    .await
+        sessions.push(ProtectedStatusJson::from(status));
+    }
+    text.extend(left_out_lines(&left_out));
+    let json = ProtectedJson { sessions, left_out: LeftOutJson::list(&left_out) };
+    Ok(Answer::new(text, json)?.incomplete_if(any || !left_out.is_empty()))
 }
 
 fn relative(file: &Path, folder: &Path) -> String {

@@ -9,7 +9,6 @@ use serde::Serialize;
 use crate::cli::args::{WaterArgs, WeightArgs};
 use crate::cli::exit::Exit;
 use crate::cli::output::{Failure, exit_of};
-use crate::cli::verbs::connect::run_creating;
 use crate::cli::verbs::output::{Answer, absolute_path};
 use crate::cli::verbs::record::Recorded;
 use crate::config::Config;
@@ -18,45 +17,47 @@ use crate::json::record::{WaterJson, WeighingJson};
 use alf::timestamp::DateInput;
 use alyx_client::{WaterRecord, WaterRequest, WeighingRecord, WeighingRequest};
 use alyx_registration::{
-    Error, PlannedMeasurement, RecordedMeasurement, SessionReference, WaterOptions, WeightOptions,
+    Error, PlannedMeasurement, RecordedMeasurement, RegistrationClient, SessionReference, WaterOptions,
+    WeightOptions,
 };
 
 /// Records a water administration.
-pub(crate) async fn water(args: &WaterArgs) -> Exit {
-    run_creating("water", &args.verb, async |client, config| {
-        let options = WaterOptions {
-            date_time: args.date_time.as_deref().map(DateInput::Text),
-            water_type: args.water_type.clone(),
-            user: args.by.clone(),
-            session: args.session.as_deref().map(session).transpose()?,
-            adlib: args.adlib,
-            repeat: args.force,
-            strict: !args.force,
-            earliest: None,
-        };
-        let plan =
-            async |subject: &str| client.plan_water_administration(subject, args.volume, &options).await;
-        let record = async |planned| client.record_water(planned).await;
-        measure(&args.subjects.0, args.dry_run, plan, record, (config, "water")).await
-    })
-    .await
+pub(super) async fn water(
+    args: &WaterArgs,
+    client: &RegistrationClient,
+    config: Option<&Config>,
+) -> Result<Answer, Failure> {
+    let options = WaterOptions {
+        date_time: args.date_time.as_deref().map(DateInput::Text),
+        water_type: args.water_type.clone(),
+        user: args.by.clone(),
+        session: args.session.as_deref().map(session).transpose()?,
+        adlib: args.adlib,
+        repeat: args.force,
+        strict: !(args.force || args.any_unit),
+        earliest: None,
+    };
+    let plan = async |subject: &str| client.plan_water_administration(subject, args.volume, &options).await;
+    let record = async |planned| client.record_water(planned).await;
+    measure(&args.subjects.0, args.dry_run, plan, record, (config, "water")).await
 }
 
 /// Records a weight.
-pub(crate) async fn weight(args: &WeightArgs) -> Exit {
-    run_creating("weight", &args.verb, async |client, config| {
-        let options = WeightOptions {
-            date_time: args.date_time.as_deref().map(DateInput::Text),
-            user: args.by.clone(),
-            repeat: args.force,
-            strict: !args.force,
-            earliest: None,
-        };
-        let plan = async |subject: &str| client.plan_weight(subject, args.weight, &options).await;
-        let record = async |planned| client.record_weight(planned).await;
-        measure(&args.subjects.0, args.dry_run, plan, record, (config, "weight")).await
-    })
-    .await
+pub(super) async fn weight(
+    args: &WeightArgs,
+    client: &RegistrationClient,
+    config: Option<&Config>,
+) -> Result<Answer, Failure> {
+    let options = WeightOptions {
+        date_time: args.date_time.as_deref().map(DateInput::Text),
+        user: args.by.clone(),
+        repeat: args.force,
+        strict: !(args.force || args.any_unit),
+        earliest: None,
+    };
+    let plan = async |subject: &str| client.plan_weight(subject, args.weight, &options).await;
+    let record = async |planned| client.record_weight(planned).await;
+    measure(&args.subjects.0, args.dry_run, plan, record, (config, "weight")).await
 }
 
 /// Plans a measurement of every subject, and records them only if all plans succeed. After a failure the others are not

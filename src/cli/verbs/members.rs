@@ -4,9 +4,9 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::cli::args::ExistsArgs;
-use crate::cli::exit::Exit;
-use crate::cli::verbs::connect::connect;
-use crate::cli::verbs::output::{Answer, run_verb};
+use crate::cli::output::Failure;
+use crate::cli::verbs::output::Answer;
+use alyx_registration::RegistrationClient;
 
 /// The fields of `exists`.
 #[derive(Debug, Serialize)]
@@ -25,36 +25,29 @@ struct MemberJson {
 }
 
 /// Looks up each name.
-pub(crate) async fn exists(args: &ExistsArgs) -> Exit {
-    run_verb("exists", args.verb.json, async {
-        let client = connect(&args.verb.connection)?;
-        let endpoint = args.endpoint;
-        let (mut text, mut members, mut missing) = (Vec::new(), Vec::new(), false);
-        if args.names.is_empty() {
-            for name in client.alyx().member_names(endpoint).await? {
-                members.push(MemberJson { name: name.clone(), exists: true, record: None, near: Vec::new() });
-                text.push(name);
-            }
+pub(super) async fn exists(args: &ExistsArgs, client: &RegistrationClient) -> Result<Answer, Failure> {
+    let endpoint = args.endpoint;
+    let (mut text, mut members, mut missing) = (Vec::new(), Vec::new(), false);
+    if args.names.is_empty() {
+        for name in client.alyx().member_names(endpoint).await? {
+            members.push(MemberJson { name: name.clone(), exists: true, record: None, near: Vec::new() });
+            text.push(name);
         }
-        for name in &args.names {
-            let record: Option<Value> = client.alyx().find_member(endpoint, name).await?;
-            missing |= record.is_none();
-            let near = match record {
-                Some(_) => Vec::new(),
-                None => client.near_names(endpoint, name).await,
-            };
-            let state = if record.is_some() { "is on Alyx" } else { "is not on Alyx" };
-            let quoted: Vec<String> = near.iter().map(|near| format!("{near:?}")).collect();
-            let hint = if near.is_empty() {
-                String::new()
-            } else {
-                format!("; did you mean {}?", quoted.join(", "))
-            };
-            text.push(format!("{} {name:?} {state}{hint}", endpoint.member()));
-            members.push(MemberJson { name: name.clone(), exists: record.is_some(), record, near });
-        }
-        let json = ExistsJson { endpoint: endpoint.path().trim_start_matches('/'), members };
-        Ok(Answer::new(text, json)?.incomplete_if(missing))
-    })
-    .await
+    }
+    for name in &args.names {
+        let record: Option<Value> = client.alyx().find_member(endpoint, name).await?;
+        missing |= record.is_none();
+        let near = match record {
+            Some(_) => Vec::new(),
+            None => client.near_names(endpoint, name).await,
+        };
+        let state = if record.is_some() { "is on Alyx" } else { "is not on Alyx" };
+        let quoted: Vec<String> = near.iter().map(|near| format!("{near:?}")).collect();
+        let hint =
+            if near.is_empty() { String::new() } else { format!("; did you mean {}?", quoted.join(", ")) };
+        text.push(format!("{} {name:?} {state}{hint}", endpoint.member()));
+        members.push(MemberJson { name: name.clone(), exists: record.is_some(), record, near });
+    }
+    let json = ExistsJson { endpoint: endpoint.path().trim_start_matches('/'), members };
+    Ok(Answer::new(text, json)?.incomplete_if(missing))
 }

@@ -22,7 +22,8 @@ use crate::json::path_text::PathText;
 use alf::SessionPath;
 use alyx_client::SessionRequest;
 use alyx_registration::{
-    Beside, DataFolders, Error, KnownSession, MetadataOptions, OnMissing, PlannedSession, RegistrationOptions,
+    Beside, DataFolders, Error, KnownSession, MetadataOptions, OnMissing, PlannedSession, RegistrationClient,
+    RegistrationOptions,
 };
 use session_metadata::update::Difference;
 use session_metadata::{Field, Measurement, Origin};
@@ -59,43 +60,51 @@ pub(super) struct KnownJson {
 /// Shows what is known of a session.
 pub(crate) async fn metadata(args: &MetadataArgs) -> Exit {
     run_verb("metadata", args.verb.json, async {
-        let folder = session_folder(&args.folder)?;
         let config = config_of(&args.verb.connection)?;
-        let known = read(&folder, config.as_ref())?;
-        let is_sound = known.metadata.problems.is_empty();
-        let mut text = known_lines(&known, true);
-        let (mut planned, mut request, mut refused) = (None, None, None);
-        if is_sound && args.alyx {
-            let client = connect(&args.verb.connection)?;
-            match client.plan_session(&folder, &Default::default()).await {
-                Ok(plan) => (request, planned) = (Some(plan.request.clone()), Some(plan)),
-                Err(error) => refused = Some(error),
-            }
-        } else if is_sound {
-            let day = check_day(&known, config.as_ref());
-            match day.and_then(|()| known.request(&zone(config.as_ref()))) {
-                Ok(new) => request = Some(new),
-                Err(error) => refused = Some(error),
-            }
-        }
-        text.extend(refused.iter().map(|error| format!("problem  {error}")));
-        text.extend(planned.iter().flat_map(difference_lines));
-        let waits = !known.metadata.missing.is_empty() && on_missing(config.as_ref()) == OnMissing::Wait;
-        text.push(verdict(planned.as_ref(), request.as_ref(), waits));
-        let incomplete = !is_sound || !known.metadata.missing.is_empty();
-        let (eid, differences) = planned.map(|plan| (plan.eid, plan.differences)).unwrap_or_default();
-        let json =
-            MetadataJson { folder: (&folder).into(), known: (&known).into(), request, eid, differences };
-        let mut answer = Answer::new(text, json)?.incomplete_if(incomplete);
-        let problems = known.metadata.problems.iter().map(ToString::to_string);
-        answer.errors.extend(problems.map(|problem| ErrorReport::from(&Error::Metadata(vec![problem]))));
-        if let Some(error) = &refused {
-            answer.exit = exit_of(error);
-            answer.errors.push(ErrorReport::from(error));
-        }
-        Ok(answer)
+        answer(args, || connect(&args.verb.connection), config.as_ref()).await
     })
     .await
+}
+
+/// What is known of a session. `connect`: called only if Alyx is asked.
+pub(super) async fn answer(
+    args: &MetadataArgs,
+    connect: impl FnOnce() -> Result<RegistrationClient, Failure>,
+    config: Option<&Config>,
+) -> Result<Answer, Failure> {
+    let folder = session_folder(&args.folder)?;
+    let known = read(&folder, config)?;
+    let is_sound = known.metadata.problems.is_empty();
+    let mut text = known_lines(&known, true);
+    let (mut planned, mut request, mut refused) = (None, None, None);
+    if is_sound && args.alyx {
+        let client = connect()?;
+        match client.plan_session(&folder, &Default::default()).await {
+            Ok(plan) => (request, planned) = (Some(plan.request.clone()), Some(plan)),
+            Err(error) => refused = Some(error),
+        }
+    } else if is_sound {
+        let day = check_day(&known, config);
+        match day.and_then(|()| known.request(&zone(config))) {
+            Ok(new) => request = Some(new),
+            Err(error) => refused = Some(error),
+        }
+    }
+    text.extend(refused.iter().map(|error| format!("problem  {error}")));
+    text.extend(planned.iter().flat_map(difference_lines));
+    let waits = !known.metadata.missing.is_empty() && on_missing(config) == OnMissing::Wait;
+    text.push(verdict(planned.as_ref(), request.as_ref(), waits));
+    let incomplete = !is_sound || !known.metadata.missing.is_empty();
+    let (eid, differences) = planned.map(|plan| (plan.eid, plan.differences)).unwrap_or_default();
+    let json = MetadataJson { folder: (&folder).into(), known: (&known).into(), request, eid, differences };
+    let mut answer = Answer::new(text, json)?.incomplete_if(incomplete);
+    let problems = known.metadata.problems.iter().map(ToString::to_string);
+    answer.errors.extend(problems.map(|problem| ErrorReport::from(&Error::Metadata(vec![problem]))));
+    if let Some(error) = &refused {
+        answer.exit = exit_of(error);
+        answer.errors.push(ErrorReport::from(error));
+    }
+    Ok(answer)
 }
 
 /// Refuses the day of a session that a wrong clock made.

@@ -24,8 +24,8 @@ use session_metadata::Missing;
 
 /// The result of a command.
 #[derive(Debug)]
-pub(super) struct Answer {
-    pub(super) exit: Exit,
+pub(in crate::cli) struct Answer {
+    pub(in crate::cli) exit: Exit,
     /// The lines to print.
     pub(super) text: Vec<String>,
     /// The command's own fields of `--json`.
@@ -38,7 +38,7 @@ pub(super) struct Answer {
 
 impl Answer {
     /// A success.
-    pub(super) fn new(text: Vec<String>, fields: impl Serialize) -> Result<Self, Failure> {
+    pub(in crate::cli) fn new(text: Vec<String>, fields: impl Serialize) -> Result<Self, Failure> {
         let fields = serde_json::to_value(fields).map_err(|error| Failure::new(Exit::Incomplete, error))?;
         Ok(Self { exit: Exit::Success, text, fields, errors: Vec::new(), planned: false })
     }
@@ -51,6 +51,11 @@ impl Answer {
     /// Exits with [`Exit::Incomplete`] if something was not done, or the answer is no.
     pub(super) fn incomplete_if(self, incomplete: bool) -> Self {
         if incomplete { Self { exit: Exit::Incomplete, ..self } } else { self }
+    }
+
+    /// As JSON.
+    pub(in crate::cli) fn document(self, command: &str) -> Document<'_, Value> {
+        Document::new(command, self.outcome(), self.fields, self.errors)
     }
 
     fn outcome(&self) -> &'static str {
@@ -99,9 +104,9 @@ pub(super) async fn run(
 pub(super) fn finish(command: &str, json: bool, outcome: Result<Answer, Failure>) -> Exit {
     match outcome {
         Ok(answer) if json => {
-            let outcome = answer.outcome();
-            print(&[Document::new(command, outcome, answer.fields, answer.errors).line()]);
-            answer.exit
+            let exit = answer.exit;
+            print(&[answer.document(command).line()]);
+            exit
         }
         Ok(answer) => {
             // A file name may hold a line break, or control the terminal.
@@ -113,7 +118,7 @@ pub(super) fn finish(command: &str, json: bool, outcome: Result<Answer, Failure>
 }
 
 /// Prints lines on standard output. Ignores a closed pipe.
-pub(super) fn print(lines: &[String]) {
+pub(in crate::cli) fn print(lines: &[String]) {
     let mut text = lines.join("\n");
     text.push('\n');
     let mut out = std::io::stdout().lock();

@@ -15,7 +15,6 @@ use crate::cli::output::described::{planned_lines, sources};
 use crate::cli::output::progress;
 use crate::cli::scan::places::until_quiet;
 use crate::cli::service::wiring;
-use crate::cli::verbs::connect::run_creating;
 use crate::cli::verbs::files::{
     PlannedJson, RegisteredJson, check_folder, planned_file_lines, registered_lines, sizes,
 };
@@ -31,7 +30,7 @@ use alyx_client::{SessionRecord, SessionRequest};
 use alyx_registration::{
     Beside, Error, FilesToRegister, FlaggedOptions, FoundFiles, LeftOut, NewSessionOptions, Placement,
     PlannedFiles, PlannedSession, RecordOutcome, RegisterFilesOptions, RegisteredFile, RegisteredFiles,
-    RegisteredSession, RootDatasets, TrailFile,
+    RegisteredSession, RegistrationClient, RootDatasets, TrailFile,
 };
 use session_metadata::Missing;
 
@@ -75,132 +74,131 @@ impl<Files> SessionFields<Files> {
 }
 
 /// Creates a session, or updates an existing one.
-pub(crate) async fn create_session(args: &CreateSessionArgs) -> Exit {
-    run_creating("create-session", &args.verb, async |client, config| {
-        let (folder, details) = (session_folder(&args.folder)?, args.details.details());
-        if !args.no_folder {
-            check_folder(&folder)?;
-        }
-        let session = SessionPath::parse(&folder).map_err(Error::from)?;
-        if args.dry_run {
-            let attempt = async || client.plan_session(&folder, &details).await;
-            let planned = until_quiet(&session, true, None, attempt).await.map_err(changing)?;
-            let text = planned_text(&planned);
-            return Ok(Answer::new(text, SessionFields::<()>::planned(&folder, planned))?.planned_if(true));
-        }
-        let record = Record::of(config, &session, "create-session");
-        let client = &record.client(client);
-        let options = RegisterFilesOptions::default();
-        let attempt =
-            async || client.register_session(&folder, &details, &FilesToRegister::None, &options).await;
-        let registered = until_quiet(&session, false, None, attempt).await;
-        let (registered, _) = record.or_failure(registered).await?;
-        if registered.outcome != RecordOutcome::Unchanged {
-            record.done(registered.record.eid(), [], None).await;
-        }
-        let outcome = match registered.outcome {
-            RecordOutcome::Created => "created",
-            RecordOutcome::Updated => "changed",
-            RecordOutcome::Unchanged => "found",
-        };
-        let text = vec![format!("{outcome} {}", session_line(&registered.record))];
-        Answer::new(text, SessionFields::<()>::registered(&folder, &registered))
-    })
-    .await
+pub(super) async fn create_session(
+    args: &CreateSessionArgs,
+    client: &RegistrationClient,
+    config: Option<&Config>,
+) -> Result<Answer, Failure> {
+    let (folder, details) = (session_folder(&args.folder)?, args.details.details());
+    if !args.no_folder {
+        check_folder(&folder)?;
+    }
+    let session = SessionPath::parse(&folder).map_err(Error::from)?;
+    if args.dry_run {
+        let attempt = async || client.plan_session(&folder, &details).await;
+        let planned = until_quiet(&session, true, None, attempt).await.map_err(changing)?;
+        let text = planned_text(&planned);
+        return Ok(Answer::new(text, SessionFields::<()>::planned(&folder, planned))?.planned_if(true));
+    }
+    let record = Record::of(config, &session, "create-session");
+    let client = &record.client(client);
+    let options = RegisterFilesOptions::default();
+    let attempt = async || client.register_session(&folder, &details, &FilesToRegister::None, &options).await;
+    let registered = until_quiet(&session, false, None, attempt).await;
+    let (registered, _) = record.or_failure(registered).await?;
+    if registered.outcome != RecordOutcome::Unchanged {
+        record.done(registered.record.eid(), [], None).await;
+    }
+    let outcome = match registered.outcome {
+        RecordOutcome::Created => "created",
+        RecordOutcome::Updated => "changed",
+        RecordOutcome::Unchanged => "found",
+    };
+    let text = vec![format!("{outcome} {}", session_line(&registered.record))];
+    Answer::new(text, SessionFields::<()>::registered(&folder, &registered))
 }
 
 /// Creates a session, or updates an existing one, and registers its files.
-pub(crate) async fn register_session(args: &RegisterSessionArgs) -> Exit {
-    run_creating("register-session", &args.verb, async |client, config| {
-        let (folder, mut details) = (session_folder(&args.folder)?, args.details.details());
-        if args.no_files || !args.files.is_empty() {
-            check_folder(&folder)?;
-        }
-        let session = SessionPath::parse(&folder).map_err(Error::from)?;
-        if !args.update.is_empty() {
-            let beside = Beside { command_line: details.clone(), ..Beside::default() };
-            let known = client.read_metadata(&session, beside).await?;
-            for field in &args.update {
-                if !known.as_ref().is_some_and(|known| known.set(&mut details, *field)) {
-                    let name = field.name();
-                    let article = if name.ends_with('s') { "" } else { "a " };
-                    let option = name.replace('_', "-");
-                    let message = format!("no file of the session contains {article}{name}; use --{option}");
-                    return Err(Error::Invalid(message).into());
-                }
+pub(super) async fn register_session(
+    args: &RegisterSessionArgs,
+    client: &RegistrationClient,
+    config: Option<&Config>,
+) -> Result<Answer, Failure> {
+    let (folder, mut details) = (session_folder(&args.folder)?, args.details.details());
+    if args.no_files || !args.files.is_empty() {
+        check_folder(&folder)?;
+    }
+    let session = SessionPath::parse(&folder).map_err(Error::from)?;
+    if !args.update.is_empty() {
+        let beside = Beside { command_line: details.clone(), ..Beside::default() };
+        let known = client.read_metadata(&session, beside).await?;
+        for field in &args.update {
+            if !known.as_ref().is_some_and(|known| known.set(&mut details, *field)) {
+                let name = field.name();
+                let article = if name.ends_with('s') { "" } else { "a " };
+                let option = name.replace('_', "-");
+                let message = format!("no file of the session contains {article}{name}; use --{option}");
+                return Err(Error::Invalid(message).into());
             }
         }
-        let listed = absolute_paths(&paths(&args.files))?;
-        let options = options_of(config, args);
-        let listed_bytes = sizes(&listed, &options.files)?;
-        let record = Record::of(config.filter(|_| !args.dry_run), &session, "register-session");
-        let client = &record.client(client);
-        let progress = &client.context().progress;
-        let select = async || match (args.no_files, listed.is_empty()) {
-            (true, _) => Ok(Selected::default()),
-            (false, false) => {
-                progress.bytes.store(listed_bytes, Ordering::Relaxed);
-                let options = client.options_in(&session, &options).await?.files;
-                Ok(Selected { files: listed.clone(), found: None, options })
-            }
-            (false, true) => {
-                let found = client.find_files_with(&folder, &options).await?;
-                let bytes = found.files.iter().map(|file| file.size).sum();
-                progress.bytes.store(bytes, Ordering::Relaxed);
-                let files = found.files.iter().map(|file| file.path.clone()).collect();
-                let options = client.options_in(&session, &options).await?.files;
-                Ok::<_, Error>(Selected { files, found: Some(found), options })
-            }
-        };
-        let work = async {
-            if args.dry_run {
-                let attempt = async || {
-                    let Selected { files, found, options } = select().await?;
-                    let planned = client.plan_session(&folder, &details).await?;
-                    let mut would = client.plan_files(&files, &options).await?;
-                    let explicit = would.left_out.len();
-                    would.left_out.extend(found.unwrap_or_default().left_out);
-                    Ok((planned, would, explicit))
-                };
-                let planned = until_quiet(&session, true, None, attempt).await.map_err(changing)?;
-                return planned_answer(&folder, planned, !args.no_files);
-            }
+    }
+    let listed = absolute_paths(&paths(&args.files))?;
+    let options = options_of(config, args);
+    let listed_bytes = sizes(&listed, &options.files)?;
+    let record = Record::of(config.filter(|_| !args.dry_run), &session, "register-session");
+    let client = &record.client(client);
+    let progress = &client.context().progress;
+    let select = async || match (args.no_files, listed.is_empty()) {
+        (true, _) => Ok(Selected::default()),
+        (false, false) => {
+            progress.bytes.store(listed_bytes, Ordering::Relaxed);
+            let options = client.options_in(&session, &options).await?.files;
+            Ok(Selected { files: listed.clone(), found: None, options })
+        }
+        (false, true) => {
+            let found = client.find_files_with(&folder, &options).await?;
+            let bytes = found.files.iter().map(|file| file.size).sum();
+            progress.bytes.store(bytes, Ordering::Relaxed);
+            let files = found.files.iter().map(|file| file.path.clone()).collect();
+            let options = client.options_in(&session, &options).await?.files;
+            Ok::<_, Error>(Selected { files, found: Some(found), options })
+        }
+    };
+    let work = async {
+        if args.dry_run {
             let attempt = async || {
                 let Selected { files, found, options } = select().await?;
-                let wanted = match args.no_files {
-                    true => FilesToRegister::None,
-                    false => FilesToRegister::These(files.clone()),
-                };
-                let (registered, outcomes) =
-                    client.register_session(&folder, &details, &wanted, &options).await?;
-                Ok((registered, outcomes, files, found, Placement::from(&options)))
+                let planned = client.plan_session(&folder, &details).await?;
+                let mut would = client.plan_files(&files, &options).await?;
+                let explicit = would.left_out.len();
+                would.left_out.extend(found.unwrap_or_default().left_out);
+                Ok((planned, would, explicit))
             };
-            let attempt = until_quiet(&session, false, None, attempt).await;
-            let (registered, outcomes, files, found, placement) = record.or_failure(attempt).await?;
-            let others = found.as_ref().map(|found| found.left_out.clone()).unwrap_or_default();
-            let whole = match (&outcomes, found.filter(|_| record.is_kept())) {
-                (Some(outcomes), Some(found)) => {
-                    let whole =
-                        client.registered_by_name(&session, &registered, outcomes, found, &options).await;
-                    // The session is registered, whatever else can be found out about it.
-                    whole.inspect_err(|error| tracing::debug!("what it lacks is not known: {error}")).ok()
-                }
-                _ => None,
+            let planned = until_quiet(&session, true, None, attempt).await.map_err(changing)?;
+            return planned_answer(&folder, planned, !args.no_files);
+        }
+        let attempt = async || {
+            let Selected { files, found, options } = select().await?;
+            let wanted = match args.no_files {
+                true => FilesToRegister::None,
+                false => FilesToRegister::These(files.clone()),
             };
-            let n_files = outcomes.iter().flat_map(|outcomes| &outcomes.records).flatten().count();
-            let trail = outcomes.iter().flat_map(|outcomes| &outcomes.records).flatten();
-            let left_out = outcomes.iter().flat_map(|outcomes| &outcomes.left_out);
-            let left_out =
-                left_out.map(|file| TrailFile::left_out(&file.path.to_string_lossy(), &file.reason));
-            let trail: Vec<TrailFile> = trail.map(RegisteredFile::trail).chain(left_out).collect();
-            let gap = record.done(registered.record.eid(), trail, whole).await;
-            let place = loadable::place_of(&session, registered.record.lab.clone(), placement);
-            loadable::report(client, config, Vec::from_iter((n_files > 0).then_some(place))).await;
-            registered_answer(&folder, &registered, outcomes, &files, others, gap)
+            let (registered, outcomes) =
+                client.register_session(&folder, &details, &wanted, &options).await?;
+            Ok((registered, outcomes, files, found, Placement::from(&options)))
         };
-        progress::shown(progress, work).await
-    })
-    .await
+        let attempt = until_quiet(&session, false, None, attempt).await;
+        let (registered, outcomes, files, found, placement) = record.or_failure(attempt).await?;
+        let others = found.as_ref().map(|found| found.left_out.clone()).unwrap_or_default();
+        let whole = match (&outcomes, found.filter(|_| record.is_kept())) {
+            (Some(outcomes), Some(found)) => {
+                let whole = client.registered_by_name(&session, &registered, outcomes, found, &options).await;
+                // The session is registered, whatever else can be found out about it.
+                whole.inspect_err(|error| tracing::debug!("what it lacks is not known: {error}")).ok()
+            }
+            _ => None,
+        };
+        let n_files = outcomes.iter().flat_map(|outcomes| &outcomes.records).flatten().count();
+        let trail = outcomes.iter().flat_map(|outcomes| &outcomes.records).flatten();
+        let left_out = outcomes.iter().flat_map(|outcomes| &outcomes.left_out);
+        let left_out = left_out.map(|file| TrailFile::left_out(&file.path.to_string_lossy(), &file.reason));
+        let trail: Vec<TrailFile> = trail.map(RegisteredFile::trail).chain(left_out).collect();
+        let gap = record.done(registered.record.eid(), trail, whole).await;
+        let place = loadable::place_of(&session, registered.record.lab.clone(), placement);
+        loadable::report(client, config, Vec::from_iter((n_files > 0).then_some(place))).await;
+        registered_answer(&folder, &registered, outcomes, &files, others, gap)
+    };
+    progress::shown(progress, work).await
 }
 
 /// How files are registered: as for a flag, but for what the command line says.
@@ -276,53 +274,54 @@ fn check_marker(folder: &Path, config: Option<&Config>) -> Result<(), Failure> {
 }
 
 /// Creates the folder of a new session, and the session on Alyx.
-pub(crate) async fn new_session(args: &NewSessionArgs) -> Exit {
-    run_creating("new-session", &args.verb, async |client, config| {
-        let root = absolute_path(&args.root)?;
-        check_marker(&root, config)?;
-        let options = NewSessionOptions {
-            date: args.date.as_deref().map(DateInput::Text),
-            number: args.number,
-            register: !args.no_register,
-            details: args.details.details(),
-        };
-        if args.dry_run {
-            let planned = client.plan_new_session(&args.subject, &root, &options).await?;
-            let folder = planned.session.folder().to_owned();
-            let mut text = vec![format!("would create {}", folder.display())];
-            text.extend(planned_lines(&planned));
-            let mut json = SessionFields::<()>::planned(&folder, planned);
-            json.request = json.request.filter(|_| options.register);
-            return Ok(Answer::new(text, json)?.planned_if(true));
-        }
-        let made = client.create_new_session(&args.subject, &root, &options).await;
-        if let Err(Error::NewSession { folder, source }) = &made
-            && let Ok(session) = SessionPath::parse(folder)
-        {
-            Record::of(config, &session, "new-session").failed(source).await;
-        }
-        let made = made?;
-        if let (Some(eid), Ok(session)) = (made.eid, SessionPath::parse(&made.folder)) {
-            Record::of(config, &session, "new-session").done(&eid.to_string(), [], None).await;
-        }
-        let folder = made.folder.display();
-        let text = match &made.eid {
-            Some(eid) => format!("{folder}  {eid}"),
-            None => folder.to_string(),
-        };
-        let json = SessionFields::<()> {
-            folder: (&made.folder).into(),
-            eid: made.eid.map(|eid| eid.to_string()),
-            session: made.session.as_ref().map(SessionJson::from),
-            request: None,
-            described: None,
-            measurements: Vec::new(),
-            missing: None,
-            files: None,
-        };
-        Answer::new(vec![text], json)
-    })
-    .await
+pub(super) async fn new_session(
+    args: &NewSessionArgs,
+    client: &RegistrationClient,
+    config: Option<&Config>,
+) -> Result<Answer, Failure> {
+    let root = absolute_path(&args.root)?;
+    check_marker(&root, config)?;
+    let options = NewSessionOptions {
+        date: args.date.as_deref().map(DateInput::Text),
+        number: args.number,
+        register: !args.no_register,
+        details: args.details.details(),
+    };
+    if args.dry_run {
+        let planned = client.plan_new_session(&args.subject, &root, &options).await?;
+        let folder = planned.session.folder().to_owned();
+        let mut text = vec![format!("would create {}", folder.display())];
+        text.extend(planned_lines(&planned));
+        let mut json = SessionFields::<()>::planned(&folder, planned);
+        json.request = json.request.filter(|_| options.register);
+        return Ok(Answer::new(text, json)?.planned_if(true));
+    }
+    let made = client.create_new_session(&args.subject, &root, &options).await;
+    if let Err(Error::NewSession { folder, source }) = &made
+        && let Ok(session) = SessionPath::parse(folder)
+    {
+        Record::of(config, &session, "new-session").failed(source).await;
+    }
+    let made = made?;
+    if let (Some(eid), Ok(session)) = (made.eid, SessionPath::parse(&made.folder)) {
+        Record::of(config, &session, "new-session").done(&eid.to_string(), [], None).await;
+    }
+    let folder = made.folder.display();
+    let text = match &made.eid {
+        Some(eid) => format!("{folder}  {eid}"),
+        None => folder.to_string(),
+    };
+    let json = SessionFields::<()> {
+        folder: (&made.folder).into(),
+        eid: made.eid.map(|eid| eid.to_string()),
+        session: made.session.as_ref().map(SessionJson::from),
+        request: None,
+        described: None,
+        measurements: Vec::new(),
+        missing: None,
+        files: None,
+    };
+    Answer::new(vec![text], json)
 }
 
 fn session_line(record: &SessionRecord) -> String {

@@ -14,7 +14,7 @@ use sources::{Kind, Said, of_file};
 
 /// Files that forward messages worded elsewhere (`"{error}"`). Before adding one, check that `sources` finds the
 /// wording; it finds `#[error("…")]`.
-const FORWARDING_FILES: [&str; 22] = [
+const FORWARDING_FILES: [&str; 23] = [
     "crates/alyx-client/src/error.rs",
     "crates/alyx-registration/src/error/mod.rs",
     "crates/alyx-registration/src/hashing/lanes.rs",
@@ -24,6 +24,7 @@ const FORWARDING_FILES: [&str; 22] = [
     "src/cli/output.rs",
     "src/cli/practice/sandbox.rs",
     "src/cli/reclaim/report.rs",
+    "src/cli/rpc/mod.rs",
     "src/cli/scan/hangs.rs",
     "src/cli/scan/scan_roots.rs",
     "src/cli/service/monitoring.rs",
