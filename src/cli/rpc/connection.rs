@@ -6,7 +6,6 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use crate::cli::args::ConnectionArgs;
-use crate::cli::exit::Exit;
 use crate::cli::output::Failure;
 use crate::cli::rpc::request::unusable;
 use crate::cli::verbs::connect::{connect_as, connect_with_config};
@@ -49,7 +48,7 @@ impl Connection {
     pub(super) async fn connect(&mut self, params: Map<String, Value>) -> Result<Answer, Failure> {
         if self.open.is_some() {
             let message = "there is a connection already; start another process for another login";
-            return Err(Failure::reported(Exit::Usage, unusable(message)));
+            return Err(unusable(message));
         }
         let opened = open(&self.arguments, params)?;
         let alyx = opened.0.alyx();
@@ -68,25 +67,24 @@ fn open(
     arguments: &ConnectionArgs,
     mut params: Map<String, Value>,
 ) -> Result<(RegistrationClient, Option<Config>), Failure> {
-    let wrong = |message: String| Failure::reported(Exit::Usage, unusable(message));
     // A value may be a secret, and is never repeated.
     let mut text = |name: &str| match params.remove(name) {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(text)) if !text.is_empty() => Ok(Some(text)),
-        Some(_) => Err(wrong(format!("{name}: this is a text, and not empty"))),
+        Some(_) => Err(unusable(format!("{name}: this is a text, and not empty"))),
     };
     let (url, user, password, token) = (text("url")?, text("user")?, text("password")?, text("token")?);
     let (config, one_settings) = (text("config")?, text("one_settings")?);
     if let Some(other) = params.keys().next() {
-        return Err(wrong(format!("connect has no parameter {other:?}")));
+        return Err(unusable(format!("connect has no parameter {other:?}")));
     }
     let has_file = config.is_some() || one_settings.is_some();
     match (url, user, password, token) {
-        (Some(_), _, Some(_), Some(_)) => Err(wrong("give a password or a token, not both".to_owned())),
+        (Some(_), _, Some(_), Some(_)) => Err(unusable("give a password or a token, not both")),
         (Some(_), _, Some(_), _) | (Some(_), _, _, Some(_)) if has_file => {
-            Err(wrong("give a password or a token, or a file that has one".to_owned()))
+            Err(unusable("give a password or a token, or a file that has one"))
         }
-        (Some(_), None, Some(_), None) => Err(wrong("a password needs its user".to_owned())),
+        (Some(_), None, Some(_), None) => Err(unusable("a password needs its user")),
         (Some(url), Some(username), Some(password), None) => {
             let credentials = Credentials::Password { username, password: password.into() };
             Ok((connect_as(url, credentials)?, None))
@@ -95,13 +93,13 @@ fn open(
             Ok((connect_as(url, Credentials::Token { username, token: token.into() })?, None))
         }
         (None, _, Some(_), _) | (None, _, _, Some(_)) => {
-            Err(wrong("a password or token needs the url of its Alyx".to_owned()))
+            Err(unusable("a password or token needs the url of its Alyx"))
         }
         (None, None, None, None) if !has_file => connect_with_config(arguments),
         (url, user, None, None) => {
             let (config, one_settings) = (config.map(PathBuf::from), one_settings.map(PathBuf::from));
             if config.is_some() && (url.is_some() || user.is_some() || one_settings.is_some()) {
-                return Err(wrong(
+                return Err(unusable(
                     "config has the address and the login; give no other parameter".to_owned(),
                 ));
             }

@@ -93,12 +93,12 @@ async fn answer(connection: &mut Connection, line: Line, shutdown: &Cancellation
         Line::TooLong => {
             let message =
                 format!("the line has more than {MAX_LINE} bytes, and was skipped; send fewer files at once");
-            Err((Value::Null, unusable(message)))
+            Err((Value::Null, message))
         }
     };
     let request = match request {
         Ok(request) => request,
-        Err((id, error)) => return Some(failed(&id, "", Failure::reported(Exit::Usage, error))),
+        Err((id, message)) => return Some(failed(&id, "", unusable(message))),
     };
     let (id, method) = (request.id.clone(), request.method.clone());
     let done = tokio::select! {
@@ -125,17 +125,16 @@ async fn carry_out(connection: &mut Connection, request: Request) -> Result<Answ
     if request.method == "dataset-types" {
         return dataset_types(&connection.get()?.0, &request.params).await;
     }
-    let command = request.command().map_err(|error| Failure::reported(Exit::Usage, error))?;
+    let command = request.command()?;
     let (client, config) = connection.get()?;
-    let no_method = || Err(Failure::reported(Exit::Usage, no_method(&request.method)));
+    let no_method = || Err(no_method(&request.method));
     verbs::answer(&command, &client, config).await.unwrap_or_else(no_method)
 }
 
 /// The dataset types of Alyx, and the file extensions of its data formats: what decides which file is a dataset.
 async fn dataset_types(client: &RegistrationClient, params: &Map<String, Value>) -> Result<Answer, Failure> {
     if let Some(name) = params.keys().next() {
-        let error = unusable(format!("dataset-types has no parameter {name:?}"));
-        return Err(Failure::reported(Exit::Usage, error));
+        return Err(unusable(format!("dataset-types has no parameter {name:?}")));
     }
     let (types, formats) = (client.alyx().dataset_types().await?, client.alyx().data_formats().await?);
     let types: Vec<Value> = types

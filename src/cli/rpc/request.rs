@@ -7,6 +7,8 @@ use clap::{Arg, ArgAction, CommandFactory, FromArgMatches};
 use serde_json::{Map, Value};
 
 use crate::cli::args::{Cli, Command, VerbArgs};
+use crate::cli::exit::Exit;
+use crate::cli::output::Failure;
 use crate::cli::usage;
 use crate::json::error_report::{CommandKind, ErrorReport};
 use session_metadata::text::{decode, parse_json};
@@ -22,17 +24,17 @@ pub(super) struct Request {
     pub(super) params: Map<String, Value>,
 }
 
-/// Why a request cannot be carried out, and its id as far as it is known.
-pub(super) type Unusable = (Value, ErrorReport);
+/// What to do about a request that is not valid.
+const NEXT_STEP: &str = "correct the request; docs/rpc.md describes the requests";
 
-/// An error of a request.
-pub(super) fn unusable(message: impl ToString) -> ErrorReport {
-    let next_step = "correct the request; docs/rpc.md describes the requests".to_owned();
-    ErrorReport { next_step, ..ErrorReport::command(CommandKind::Usage, message) }
+/// The failure of a request that is not valid.
+pub(super) fn unusable(message: impl ToString) -> Failure {
+    let report = ErrorReport::command(CommandKind::Usage, message);
+    Failure::reported(Exit::Usage, ErrorReport { next_step: NEXT_STEP.to_owned(), ..report })
 }
 
-/// The error of a method that there is not.
-pub(super) fn no_method(method: &str) -> ErrorReport {
+/// The failure of a method that there is not.
+pub(super) fn no_method(method: &str) -> Failure {
     unusable(format!("there is no method {method:?}"))
 }
 
@@ -40,9 +42,10 @@ impl Request {
     /// Reads a line.
     ///
     /// # Errors
-    /// The line is not a request. The message never repeats a value, which may be a secret.
-    pub(super) fn parse(line: &[u8]) -> Result<Self, Unusable> {
-        let nameless = |message: &str| (Value::Null, unusable(message));
+    /// The line is not a request: its id as far as it is known, and why. The message never repeats a value, which may be a
+    /// secret.
+    pub(super) fn parse(line: &[u8]) -> Result<Self, (Value, String)> {
+        let nameless = |message: &str| (Value::Null, message.to_owned());
         let text = std::str::from_utf8(line).ok().and_then(|_| decode(line).ok());
         let text =
             text.ok_or_else(|| nameless("a request is one line of JSON in UTF-8; this one is not UTF-8"))?;
@@ -59,7 +62,7 @@ impl Request {
             _ => return Err(nameless("the id of a request is a number or a text")),
         };
         let (method, params) = (object.remove("method"), object.remove("params").unwrap_or_default());
-        let of_this = |message: String| (id.clone(), unusable(message));
+        let of_this = |message: String| (id.clone(), message);
         if let Some(other) = object.keys().next() {
             return Err(of_this(format!("a request has id, method and params, but no {other:?}")));
         }
@@ -82,17 +85,14 @@ impl Request {
     ///
     /// # Errors
     /// There is no such command, or a parameter is not valid.
-    pub(super) fn command(&self) -> Result<Command, ErrorReport> {
+    pub(super) fn command(&self) -> Result<Command, Failure> {
         // A value of a list is one value, whatever commas it has.
         let whole = |arg: Arg| arg.value_delimiter(None);
         let mut definition = Cli::definition().mut_subcommands(|command| command.mut_args(whole));
         let command = definition.find_subcommand(&self.method).filter(|command| is_served(command));
         let command = command.ok_or_else(|| no_method(&self.method))?;
         let words = words(command, &self.params).map_err(unusable)?;
-        let usage = |error: clap::Error| ErrorReport {
-            next_step: unusable("").next_step,
-            ..usage::report(&error, Some(&self.method))
-        };
+        let usage = |error: clap::Error| unusable(usage::report(&error, Some(&self.method)).message);
         let mut matches = definition.try_get_matches_from_mut(words).map_err(usage)?;
         Cli::from_arg_matches_mut(&mut matches).map(|cli| cli.command).map_err(usage)
     }
@@ -213,8 +213,8 @@ impl VerbArgs {
 mod tests {
     use super::*;
 
-    fn command(line: &str) -> Result<Command, ErrorReport> {
-        Request::parse(line.as_bytes()).map_err(|(_, error)| error)?.command()
+    fn command(line: &str) -> Result<Command, Failure> {
+        Request::parse(line.as_bytes()).unwrap().command()
     }
 
     #[test]
@@ -250,8 +250,8 @@ mod tests {
             (br#"{"id": 1, "method": "exists", "params": [1]}"#, "params must be"),
             (br#"{"id": 1, "id": 2, "method": "exists"}"#, "occurs twice"),
         ] {
-            let (_, error) = Request::parse(line).unwrap_err();
-            assert!(error.message.contains(text) && !error.message.contains("hunter2"), "{error:?}");
+            let (_, message) = Request::parse(line).unwrap_err();
+            assert!(message.contains(text) && !message.contains("hunter2"), "{message}");
         }
         for (line, text) in [
             (r#"{"method": "run"}"#, "no method \"run\""),
@@ -268,7 +268,8 @@ mod tests {
             (r#"{"method": "find-files", "params": {"folder": ["a"]}}"#, "folder: this takes one value"),
             (r#"{"method": "find-files"}"#, "<FOLDER>"),
         ] {
-            let error = command(line).unwrap_err();
+            let failure = command(line).unwrap_err();
+            let error = &failure.errors[0];
             assert!(error.message.contains(text), "{error:?}");
             assert_eq!(error.kind, "Usage");
         }
