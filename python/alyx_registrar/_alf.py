@@ -17,7 +17,8 @@ _ALF_NAME = re.compile(
     r'(?P<attribute>(?:_[a-z]+_)?[a-zA-Z0-9]+(?:_times|_intervals)?)'
     r'(?:_(?P<timescale>\w+))?(?:\.(?P<extra>[.\w-]+))?\.(?P<extension>\w+)$'
 )
-_NUMBER = re.compile(r'^\d{1,3}$')
+_NUMBER = re.compile(r'^[0-9]{1,3}$')
+_DAY = re.compile(r'^[0-9]{4}-[0-9]{2}-[0-9]{2}$')
 
 
 class Record(dict):
@@ -44,10 +45,9 @@ def session_folder(path: PathLike) -> Optional[Path]:
 
 def _is_day(text: str) -> bool:
     try:
-        datetime.date.fromisoformat(text)
+        return bool(_DAY.match(text) and datetime.date.fromisoformat(text))
     except ValueError:
         return False
-    return len(text) == 10
 
 
 def get_dataset_type(filename: PathLike, dtypes: Iterable[Any]) -> Any:
