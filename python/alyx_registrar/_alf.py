@@ -8,9 +8,11 @@ import os
 import re
 from fnmatch import fnmatch
 from pathlib import Path, PurePath
-from typing import Any, Iterable, Mapping, Optional, Union
+from typing import Any, Dict, Iterable, List, Mapping, Optional, Union
 
 PathLike = Union[str, 'PurePath']
+#: A path as JSON: text, or the list of its bytes if it is not UTF-8.
+SentPath = Union[str, List[int]]
 
 _ALF_NAME = re.compile(
     r'^(?:_(?P<namespace>[a-zA-Z0-9]+)_)?(?P<object>\w+)\.'
@@ -21,7 +23,7 @@ _NUMBER = re.compile(r'^[0-9]{1,3}$')
 _DAY = re.compile(r'^[0-9]{4}-[0-9]{2}-[0-9]{2}$')
 
 
-class Record(dict):
+class Record(Dict[str, Any]):
     """A dict whose keys are attributes too, as ``iblutil.util.Bunch``."""
 
     def __getattr__(self, name: str) -> Any:
@@ -136,7 +138,7 @@ def next_revision(revision: str, reserved: Optional[Iterable[str]] = None, alpha
     raise ValueError(f'no letter is left after revision {revision}; name the revision folder yourself')
 
 
-def sent_path(path: PathLike) -> Union[str, list]:
+def sent_path(path: PathLike) -> SentPath:
     """An absolute path as JSON: text, or the list of its bytes if it is not UTF-8."""
     text = str(Path(path).absolute())
     try:
@@ -146,14 +148,14 @@ def sent_path(path: PathLike) -> Union[str, list]:
     return text
 
 
-def read_path(path: Union[str, list]) -> Path:
+def read_path(path: SentPath) -> Path:
     """A path from JSON."""
     if isinstance(path, list):
         return Path(os.fsdecode(bytes(path)))
     return Path(path)
 
 
-def as_list(value: Any) -> list:
+def as_list(value: Any) -> List[Any]:
     """Several values, or one."""
     if value is None:
         return []

@@ -12,7 +12,7 @@ import sys
 import threading
 from collections import deque
 from pathlib import Path
-from typing import Any, Mapping, Optional, Union
+from typing import Any, Deque, Dict, Mapping, Optional, Union
 
 from alyx_registrar.errors import ProcessDied, error_of
 
@@ -50,17 +50,17 @@ class Process:
         self._connection = dict(connection)
         self._program = program
         self._lock = threading.Lock()
-        self._child: Optional[subprocess.Popen] = None
+        self._child: Optional[subprocess.Popen[bytes]] = None
         self._owner = 0
         self._sent = 0
-        self._log: deque = deque(maxlen=20)
+        self._log: Deque[str] = deque(maxlen=20)
         #: What ``connect`` has answered.
-        self.login: dict = {}
+        self.login: Dict[str, Any] = {}
 
     def __getstate__(self) -> Any:
         raise TypeError('a connection cannot be sent to another process; connect there')
 
-    def ask(self, method: str, params: Optional[Mapping[str, Any]] = None) -> dict:
+    def ask(self, method: str, params: Optional[Mapping[str, Any]] = None) -> Dict[str, Any]:
         """The result of a request: a document of ``docs/json.md``.
 
         A request that may have been carried out is not sent again, unless it changes nothing.
@@ -78,7 +78,7 @@ class Process:
             self._connect()
             return self._exchange(method, params)
 
-    def connect(self) -> dict:
+    def connect(self) -> Dict[str, Any]:
         """Starts the process and logs in, unless that is done."""
         with self._lock:
             self._connect()
@@ -116,7 +116,7 @@ class Process:
             self._end()
             raise
 
-    def _exchange(self, method: str, params: Mapping[str, Any]) -> dict:
+    def _exchange(self, method: str, params: Mapping[str, Any]) -> Dict[str, Any]:
         self._sent += 1
         number = self._sent
         line = json.dumps({'id': number, 'method': method, 'params': params}, allow_nan=False).encode() + b'\n'
@@ -146,7 +146,8 @@ class Process:
         if not isinstance(answer, dict) or answer.get('id') != number:
             raise self._died('its answer belongs to another request', maybe_done=True)
         if 'result' in answer:
-            return answer['result']
+            result: Dict[str, Any] = answer['result']
+            return result
         raise error_of(
             answer.get('error') or {},
             exit_code=answer.get('exit_code', 1),
@@ -193,7 +194,7 @@ class Process:
                 child.wait()
 
 
-def _read_log(stderr: Any, last: deque) -> None:
+def _read_log(stderr: Any, last: Deque[str]) -> None:
     for line in iter(stderr.readline, b''):
         text = line.decode(errors='replace').rstrip()
         if not text:

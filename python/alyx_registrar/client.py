@@ -12,11 +12,14 @@ from typing import Any, Dict, Iterable, Iterator, List, Mapping, Optional, Tuple
 from uuid import UUID
 
 from alyx_registrar import _alf
-from alyx_registrar._alf import PathLike, Record, get_dataset_type
+from alyx_registrar._alf import PathLike, Record, SentPath, get_dataset_type
 from alyx_registrar._process import Process
 from alyx_registrar.errors import InvalidRequest, MemberNotFound, SubjectNotFound, error_of
 
 __all__ = ['RegistrationClient']
+
+#: A record of Alyx.
+Json = Dict[str, Any]
 
 _logger = logging.getLogger('alyx_registrar')
 
@@ -91,12 +94,12 @@ class RegistrationClient:
     @property
     def url(self) -> str:
         """The address of Alyx."""
-        return self._process.connect()['url']
+        return str(self._process.connect()['url'])
 
     @property
     def user(self) -> str:
         """The user who is logged in."""
-        return self._process.connect()['user']
+        return str(self._process.connect()['user'])
 
     @property
     def dtypes(self) -> List[Record]:
@@ -125,7 +128,7 @@ class RegistrationClient:
         glob_pattern: str = '**/create_me.flag',
         register_files: bool = False,
         dry: bool = False,
-    ) -> Tuple[List[Path], List[Optional[dict]]]:
+    ) -> Tuple[List[Path], List[Optional[Json]]]:
         """Create the session of every flag below a folder, and remove the flags.
 
         A session that fails keeps its flag, and the others are registered. At the end, its error is raised; its attributes
@@ -231,7 +234,7 @@ class RegistrationClient:
 
     def assert_exists(
         self, member: Union[str, UUID, Iterable[Union[str, UUID]]], endpoint: str
-    ) -> Union[dict, List[dict]]:
+    ) -> Union[Json, List[Json]]:
         """The record of a name, or the records of several.
 
         Parameters
@@ -248,7 +251,7 @@ class RegistrationClient:
 
         """
         single = isinstance(member, (str, UUID))
-        names = [str(name) for name in ([member] if single else member)]  # type: ignore[list-item,union-attr]
+        names = [str(name) for name in ([member] if single else member)]  # type: ignore[union-attr]
         # Without a name, all are listed.
         found = self._process.ask('exists', {'endpoint': endpoint, 'names': names})['members'] if names else []
         for of in found:
@@ -275,7 +278,7 @@ class RegistrationClient:
         users: Union[None, str, List[str]] = None,
         file_list: Union[bool, PathLike, List[PathLike]] = True,
         **kwargs: Any,
-    ) -> Tuple[dict, Union[None, dict, List[Optional[dict]]]]:
+    ) -> Tuple[Json, Union[None, Json, List[Optional[Json]]]]:
         """Create a session on Alyx, or update the given fields of an existing one, and register its files.
 
         Parameters
@@ -365,7 +368,7 @@ class RegistrationClient:
         file_list: Union[PathLike, Iterable[PathLike]],
         created_by: Optional[str] = None,
         **kwargs: Any,
-    ) -> Union[dict, List[dict]]:
+    ) -> Union[Json, List[Json]]:
         """Whether files are protected on Alyx.
 
         Returns
@@ -415,7 +418,7 @@ class RegistrationClient:
         dry: bool = False,
         max_md5_size: Optional[int] = None,
         **kwargs: Any,
-    ) -> Union[None, dict, List[Optional[dict]]]:
+    ) -> Union[None, Json, List[Optional[Json]]]:
         """Register files of sessions that are on Alyx.
 
         A file whose dataset is protected on Alyx moves into a new revision folder beside it.
@@ -476,7 +479,7 @@ class RegistrationClient:
         }
         params.update(_relation(kwargs))
         _no_others('register_files', kwargs)
-        records: List[Optional[dict]] = [] if dry else [None] * len(listed)
+        records: List[Optional[Json]] = [] if dry else [None] * len(listed)
         done = self._process.ask('register-files', params) if sent else {}
         if dry:
             _log_left_out(done)
@@ -492,7 +495,7 @@ class RegistrationClient:
         """The revision with the next free letter, from ``alpha`` to 'z'."""
         return _alf.next_revision(revision, reserved, alpha)
 
-    def register_water_administration(self, subject: str, volume: Optional[float], **kwargs: Any) -> dict:
+    def register_water_administration(self, subject: str, volume: Optional[float], **kwargs: Any) -> Json:
         """Record the water that a subject was given. What Alyx has already is not recorded twice.
 
         Parameters
@@ -532,7 +535,7 @@ class RegistrationClient:
 
     def register_weight(
         self, subject: str, weight: float, date_time: Any = None, user: Optional[str] = None, force: bool = False
-    ) -> dict:
+    ) -> Json:
         """Record the weight of a subject. What Alyx has already is not recorded twice.
 
         Parameters
@@ -636,7 +639,7 @@ def _left_out_error(done: Mapping[str, Any]) -> InvalidRequest:
     return InvalidRequest('; '.join(reasons) or 'no file was given', kind='Invalid')
 
 
-def _records(done: Mapping[str, Any]) -> List[Optional[dict]]:
+def _records(done: Mapping[str, Any]) -> List[Optional[Json]]:
     """The datasets of the files in their order, None for one that was left out."""
     _log_left_out(done)
     for moved in done.get('moved') or ():
@@ -650,7 +653,7 @@ def _one_subject(subject: str) -> str:
     return str(subject)
 
 
-def _session(session: Any) -> Union[str, list]:
+def _session(session: Any) -> SentPath:
     """A session as parameter: its folder, id or address."""
     if isinstance(session, Mapping):
         session = session.get('id') or session.get('url') or ''
@@ -659,10 +662,11 @@ def _session(session: Any) -> Union[str, list]:
     return str(session)
 
 
-def _measured(done: Mapping[str, Any]) -> dict:
+def _measured(done: Mapping[str, Any]) -> Json:
     (of,) = done['measurements']
     for note in of['notes']:
         _logger.warning('%s', note)
     if of['error']:
         raise error_of(of['error'])
-    return of['record']
+    record: Json = of['record']
+    return record

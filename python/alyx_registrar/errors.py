@@ -8,7 +8,7 @@ and of ``one.alf.exceptions`` (``ALFError``, ``AlyxSubjectNotFound``).
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, Mapping, Optional, Sequence
+from typing import TYPE_CHECKING, Any, Dict, Mapping, Optional, Sequence, Type
 
 __all__ = [
     'AmbiguousSession',
@@ -77,7 +77,7 @@ class Response:
         self.reason = text
         self.ok = False
 
-    def json(self) -> dict:
+    def json(self) -> Dict[str, Any]:
         """Status and message in the form that Alyx uses."""
         return {'status_code': self.status_code, 'error': self.text, 'detail': self.text}
 
@@ -130,7 +130,7 @@ class RegistrarError(Exception):
         return _again, (type(self), self.message, self.__dict__.copy())
 
 
-def _again(kind: type, message: str, state: dict) -> RegistrarError:
+def _again(kind: Type[RegistrarError], message: str, state: Dict[str, Any]) -> RegistrarError:
     error = kind(message)
     error.__dict__.update(state)
     return error
@@ -189,7 +189,7 @@ class FileMissing(FileProblem, FileNotFoundError):
     """A file or folder does not exist."""
 
 
-_CLASSES = {
+_CLASSES: Dict[str, Type[RegistrarError]] = {
     'Usage': InvalidRequest,
     'Invalid': InvalidRequest,
     'NotASession': InvalidRequest,

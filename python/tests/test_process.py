@@ -5,8 +5,8 @@ import pickle
 import signal
 import stat
 import sys
+import tempfile
 import threading
-import time
 import unittest
 from pathlib import Path
 
@@ -62,7 +62,9 @@ class Dying(unittest.TestCase):
     """A program that ends in the middle of a request."""
 
     def process(self, script: str) -> Process:
-        program = Path(self.enterContext(_folder())) / 'program'
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        program = Path(folder.name) / 'program'
         program.write_text(f'#!{sys.executable}\nimport json, os, sys\ncount = {str(program.parent / "count")!r}\n{script}')
         program.chmod(program.stat().st_mode | stat.S_IXUSR)
         self.count = program.parent / 'count'
@@ -119,19 +121,13 @@ for line in sys.stdin:
 
         def interrupt():
             while not self.count.exists():
-                time.sleep(0.01)
+                threading.Event().wait(0.01)
             signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
 
         threading.Thread(target=interrupt).start()
         with self.assertRaises(KeyboardInterrupt):
             process.ask('water', {})
         self.assertEqual(process.ask('exists', {}), {'method': 'exists'})
-
-
-def _folder():
-    import tempfile
-
-    return tempfile.TemporaryDirectory()
 
 
 if __name__ == '__main__':
