@@ -2,12 +2,13 @@
 
 use std::fs::File;
 use std::io::Write;
-use std::process::Command;
+use std::process::{ChildStdin, Command};
 
+use alyx_sandbox::{Fault, FaultRule, Gate};
 use serde_json::{Value, json};
 
 use crate::common::{Alyx, Rig};
-use crate::program::output;
+use crate::program::{Program, output};
 use crate::verbs::{at_home, logged_in, verb, word};
 
 /// The answers to these lines, and the exit code of the process.
@@ -162,4 +163,39 @@ async fn an_error_has_its_kind_its_next_step_and_its_exit_code() {
     ];
     assert_eq!(found, expected, "{answers:#?}");
     assert_eq!(answers[7]["missing"], json!([{"endpoint": "subjects", "name": "nobody"}]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_that_is_stopped_answers_the_request_in_progress() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let (idle, kept_open) = Program::start_with_input(&mut logged_in(&alyx, &rig, &["rpc"]));
+    let (mut busy, mut input) = Program::start_with_input(&mut logged_in(&alyx, &rig, &["rpc"]));
+    let gate = Gate::default();
+    let (method, path_prefix) = (Some("GET".to_owned()), "/labs".to_owned());
+    alyx.control().add_fault(FaultRule { method, path_prefix, times: 1, fault: Fault::Hold(gate.clone()) });
+    let request =
+        json!({"id": "x", "method": "exists", "params": {"endpoint": "labs", "names": ["cortexlab"]}});
+    writeln!(input, "{}", connect(&alyx)).unwrap();
+    writeln!(input, "{request}").unwrap();
+    gate.reached().await;
+    let (idle, busy) = tokio::task::spawn_blocking(move || {
+        let (idle, _input) = after_one_answer(idle, kept_open);
+        let said = idle.stop();
+        busy.signal("TERM");
+        let answer = busy.wait_for("\"id\":\"x\"");
+        (said, (answer, busy.wait().code()))
+    })
+    .await
+    .unwrap();
+    assert!(idle.iter().all(|line| !line.contains("panicked")), "{idle:?}");
+    let answer: Value = serde_json::from_str(&busy.0).unwrap();
+    assert_eq!((&answer["error"]["kind"], &answer["exit_code"]), (&json!("Interrupted"), &json!(130)));
+    assert_eq!(busy.1, Some(130));
+}
+
+/// A process that waits for its next request.
+fn after_one_answer(mut program: Program, mut input: ChildStdin) -> (Program, ChildStdin) {
+    writeln!(input, "{}", json!({"id": "y", "method": "fly"})).unwrap();
+    program.wait_for("\"id\":\"y\"");
+    (program, input)
 }
