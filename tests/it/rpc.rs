@@ -21,7 +21,34 @@ fn answers(command: &mut Command, lines: &[&[u8]]) -> (Vec<Value>, i32) {
     let said = output(command.stdin(File::open(input.path()).unwrap()));
     let text = String::from_utf8(said.stdout).unwrap();
     let answer = |line: &str| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
-    (text.lines().map(answer).collect(), said.status.code().unwrap())
+    let answers: Vec<Value> = text.lines().map(answer).collect();
+    check(&answers);
+    (answers, said.status.code().unwrap())
+}
+
+/// Compares answers with the schema.
+#[track_caller]
+fn check(answers: &[Value]) {
+    let schema: Value = serde_json::from_str(include_str!("../../docs/json.schema.json")).unwrap();
+    let (mut compiler, mut schemas) = (boon::Compiler::new(), boon::Schemas::new());
+    compiler.add_resource("json.schema.json", schema).unwrap();
+    let index = compiler.compile("json.schema.json#/$defs/rpcAnswer", &mut schemas).unwrap();
+    for answer in answers {
+        if let Err(error) = schemas.validate(answer, index) {
+            panic!("{error:#}\n{answer:#}");
+        }
+    }
+}
+
+#[test]
+fn the_examples_of_the_manual_are_requests_and_answers() {
+    let manual = include_str!("../../docs/rpc.md");
+    let example = |block: &str| serde_json::from_str(block.split("```").next().unwrap()).unwrap();
+    let examples: Vec<Value> = manual.split("```json\n").skip(1).map(example).collect();
+    let (requests, answers): (Vec<_>, Vec<_>) =
+        examples.into_iter().partition(|of| of.get("method").is_some());
+    assert_eq!((requests.len(), answers.len()), (1, 2));
+    check(&answers);
 }
 
 /// The answers to these requests, of a process that ends well.
