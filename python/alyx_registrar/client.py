@@ -643,7 +643,7 @@ def _records(done: Mapping[str, Any]) -> List[Optional[Json]]:
     """The datasets of the files in their order, None for one that was left out."""
     _log_left_out(done)
     for moved in done.get('moved') or ():
-        _logger.warning('moved: %s', moved)
+        _logger.warning('moved: %s -> %s', _alf.read_path(moved['from']), _alf.read_path(moved['to']))
     return [file['record'] for file in done.get('records') or ()]
 
 

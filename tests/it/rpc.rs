@@ -2,12 +2,13 @@
 
 use std::fs::File;
 use std::io::Write;
-use std::process::Command;
+use std::process::{ChildStdin, Command};
 
+use alyx_sandbox::{Fault, FaultRule, Gate};
 use serde_json::{Value, json};
 
 use crate::common::{Alyx, Rig};
-use crate::program::output;
+use crate::program::{Program, output};
 use crate::verbs::{at_home, logged_in, verb, word};
 
 /// The answers to these lines, and the exit code of the process.
@@ -20,7 +21,34 @@ fn answers(command: &mut Command, lines: &[&[u8]]) -> (Vec<Value>, i32) {
     let said = output(command.stdin(File::open(input.path()).unwrap()));
     let text = String::from_utf8(said.stdout).unwrap();
     let answer = |line: &str| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
-    (text.lines().map(answer).collect(), said.status.code().unwrap())
+    let answers: Vec<Value> = text.lines().map(answer).collect();
+    check(&answers);
+    (answers, said.status.code().unwrap())
+}
+
+/// Compares answers with the schema.
+#[track_caller]
+fn check(answers: &[Value]) {
+    let schema: Value = serde_json::from_str(include_str!("../../docs/json.schema.json")).unwrap();
+    let (mut compiler, mut schemas) = (boon::Compiler::new(), boon::Schemas::new());
+    compiler.add_resource("json.schema.json", schema).unwrap();
+    let index = compiler.compile("json.schema.json#/$defs/rpcAnswer", &mut schemas).unwrap();
+    for answer in answers {
+        if let Err(error) = schemas.validate(answer, index) {
+            panic!("{error:#}\n{answer:#}");
+        }
+    }
+}
+
+#[test]
+fn the_examples_of_the_manual_are_requests_and_answers() {
+    let manual = include_str!("../../docs/rpc.md");
+    let example = |block: &str| serde_json::from_str(block.split("```").next().unwrap()).unwrap();
+    let examples: Vec<Value> = manual.split("```json\n").skip(1).map(example).collect();
+    let (requests, answers): (Vec<_>, Vec<_>) =
+        examples.into_iter().partition(|of| of.get("method").is_some());
+    assert_eq!((requests.len(), answers.len()), (1, 2));
+    check(&answers);
 }
 
 /// The answers to these requests, of a process that ends well.
@@ -162,4 +190,39 @@ async fn an_error_has_its_kind_its_next_step_and_its_exit_code() {
     ];
     assert_eq!(found, expected, "{answers:#?}");
     assert_eq!(answers[7]["missing"], json!([{"endpoint": "subjects", "name": "nobody"}]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_that_is_stopped_answers_the_request_in_progress() {
+    let (alyx, rig) = (Alyx::sandbox().await, Rig::new());
+    let (idle, kept_open) = Program::start_with_input(&mut logged_in(&alyx, &rig, &["rpc"]));
+    let (mut busy, mut input) = Program::start_with_input(&mut logged_in(&alyx, &rig, &["rpc"]));
+    let gate = Gate::default();
+    let (method, path_prefix) = (Some("GET".to_owned()), "/labs".to_owned());
+    alyx.control().add_fault(FaultRule { method, path_prefix, times: 1, fault: Fault::Hold(gate.clone()) });
+    let request =
+        json!({"id": "x", "method": "exists", "params": {"endpoint": "labs", "names": ["cortexlab"]}});
+    writeln!(input, "{}", connect(&alyx)).unwrap();
+    writeln!(input, "{request}").unwrap();
+    gate.reached().await;
+    let (idle, busy) = tokio::task::spawn_blocking(move || {
+        let (idle, _input) = after_one_answer(idle, kept_open);
+        let said = idle.stop();
+        busy.signal("TERM");
+        let answer = busy.wait_for("\"id\":\"x\"");
+        (said, (answer, busy.wait().code()))
+    })
+    .await
+    .unwrap();
+    assert!(idle.iter().all(|line| !line.contains("panicked")), "{idle:?}");
+    let answer: Value = serde_json::from_str(&busy.0).unwrap();
+    assert_eq!((&answer["error"]["kind"], &answer["exit_code"]), (&json!("Interrupted"), &json!(130)));
+    assert_eq!(busy.1, Some(130));
+}
+
+/// A process that waits for its next request.
+fn after_one_answer(mut program: Program, mut input: ChildStdin) -> (Program, ChildStdin) {
+    writeln!(input, "{}", json!({"id": "y", "method": "fly"})).unwrap();
+    program.wait_for("\"id\":\"y\"");
+    (program, input)
 }
