@@ -18,6 +18,7 @@ mod practice;
 mod propose;
 mod reclaim;
 mod rpc;
+mod scope;
 mod service;
 mod sessions;
 mod setup;
@@ -41,6 +42,7 @@ pub use crate::cli::args::practice::{DemoArgs, SandboxArgs};
 pub use crate::cli::args::propose::ProposeArgs;
 pub use crate::cli::args::reclaim::ReclaimArgs;
 pub use crate::cli::args::rpc::RpcArgs;
+pub use crate::cli::args::scope::ScopeArgs;
 pub use crate::cli::args::service::{RunArgs, ScanArgs};
 pub use crate::cli::args::sessions::{
     CreateSessionArgs, CreateSessionsArgs, NewSessionArgs, RegisterSessionArgs, SessionDetailsArgs,

@@ -90,7 +90,7 @@ pub struct Config {
     pub datasets: DatasetsConfig,
     /// Folders of this computer that are repositories on Alyx. Default none.
     pub repositories: Vec<Mount>,
-    /// By what the copies in repositories are compared before Alyx is told that they exist. Default [`FollowMode::Md5`].
+    /// By what the copies in repositories are compared before their file records say that they exist. Default [`FollowMode::Md5`].
     pub follow: FollowMode,
     /// Folders outside the data roots into which links of a session may lead. Default empty.
     pub links_allow: Vec<PathBuf>,

@@ -11,7 +11,7 @@ use alyx_registration::{
     CopyKind, FlaggedOptions, FollowMode, FollowRules, FollowedRepository, Mount, QuietRules,
     RegisterFilesOptions,
 };
-use alyx_sandbox::{Fault, FaultRule};
+use alyx_sandbox::{Fault, FaultRule, Gate};
 use serde_json::{Value, json};
 
 const RIG: &str = "cortexlab_local";
@@ -252,6 +252,22 @@ async fn a_copy_that_may_still_grow_is_waited_for_and_what_alyx_does_not_keep_is
     world.alyx.control().add_fault(rule);
     let error = client.follow_session(&eid, &rules(at_once())).await.unwrap_err().to_string();
     assert!(error.contains("says again that it does not"), "{error}");
+    // The copy is replaced after it was read, and before Alyx hears of it.
+    let gate = Gate::default();
+    for fault in [Fault::Delay(Duration::ZERO), Fault::Hold(gate.clone())] {
+        let rule = FaultRule { method: Some("GET".into()), path_prefix: "/datasets".into(), times: 1, fault };
+        world.alyx.control().add_fault(rule);
+    }
+    let now = rules(at_once());
+    let replaced = async {
+        gate.reached().await;
+        fs::write(world.place(&format!("{SESSION}/{}", name("times"))), "ab").unwrap();
+        gate.open();
+    };
+    let (followed, ()) = tokio::join!(client.follow_session(&eid, &now), replaced);
+    assert_eq!(followed.unwrap().count(CopyKind::Changing), 1);
+    assert!(world.existing(&session).await.is_empty());
+    copy(&world, SESSION, &session.folder);
     let before = world.alyx.control().requests().len();
     let followed = client.follow_session(&eid, &rules(at_once())).await.unwrap();
     let requests = world.alyx.control().requests().len() - before;

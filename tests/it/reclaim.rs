@@ -5,9 +5,15 @@ use crate::program::{Configuration, output, program};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
+use alf::SessionPath;
 use alyx_registrar::ledger::{Access, Ledger};
-use alyx_registration::{FlaggedOptions, RegisterFilesOptions};
+use alyx_registration::{
+    FlaggedOptions, FollowedRepository, KeptReason, Mount, ReadCopies, ReadCopy, ReclaimNeeds, ReclaimRules,
+    RegisterFilesOptions, RegistrationClient,
+};
 use alyx_sandbox::{Seed, SeedRepository};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -199,4 +205,54 @@ async fn every_doubt_about_a_session_or_a_copy_keeps_all_of_its_files() {
     world.alyx.rest("PATCH", &repository, json!({"globus_is_personal": false})).await;
     world.alyx.control().protect_dataset(times.id());
     world.keeps(&[], "protected", "alf/spikes.times.npy is protected");
+}
+
+/// Writes to a file as soon as the copies were read.
+#[derive(Debug)]
+struct Writer(PathBuf, &'static str);
+
+impl ReadCopies for Writer {
+    fn find(&self, _: &Path) -> Option<ReadCopy> {
+        None
+    }
+
+    fn keep(&self, _: &[(PathBuf, ReadCopy, bool)]) {
+        fs::write(&self.0, self.1).unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_changes_while_copies_are_read_keeps_the_session() {
+    let world = World::new().await;
+    let session = world.session(SESSION).await;
+    let mount = Mount { path: world.server.path().to_owned(), repository: SERVER.to_owned() };
+    let repositories = [FollowedRepository { mount, is_own: false }];
+    let (flagged, servers) = (with_files(), [SERVER.to_owned()].into());
+    let client: RegistrationClient = world.alyx.client();
+    let folder = SessionPath::parse(&session.folder).unwrap();
+    let pairs = client.sessions_to_audit("KS014", &[folder]).await.unwrap();
+    let copy = world.server.path().join(SESSION).join("alf/spikes.times.npy");
+    let source = session.folder.join("alf/spikes.times.npy");
+    let reclaimed = async |writer: Writer| {
+        let rules = ReclaimRules {
+            flagged: &flagged,
+            repositories: &repositories,
+            servers: &servers,
+            needs: ReclaimNeeds { copies: 1 },
+            until: "2025-01-01".parse().unwrap(),
+            verified_within: Duration::ZERO,
+            memory: Some(Arc::new(writer)),
+            hangs_after: Duration::from_secs(60),
+        };
+        client.reclaimable(&pairs[0], &rules).await.unwrap()
+    };
+    let path = || "alf/spikes.times.npy".to_owned();
+    assert_eq!(reclaimed(Writer(world.rig.beside("other/x"), "")).await.unwrap().len(), 2);
+    assert_eq!(reclaimed(Writer(source.clone(), "new")).await, Err(KeptReason::Changed(path())));
+    fs::write(&source, "abc").unwrap();
+    let kept = reclaimed(Writer(copy.clone(), "new")).await.unwrap_err();
+    assert!(matches!(&kept, KeptReason::TooFewCopies { found: 0, .. }), "{kept}");
+    fs::write(&copy, "abc").unwrap();
+    let flag = session.folder.join("create_me.flag");
+    assert_eq!(reclaimed(Writer(flag, "")).await, Err(KeptReason::Flagged));
 }

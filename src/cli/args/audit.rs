@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use crate::cli::args::config::ConfigArgs;
+use crate::cli::args::scope::ScopeArgs;
 use crate::config::parse_duration;
 
 const AUDIT_HELP: &str = "\
@@ -23,17 +23,9 @@ Exits with 0 if nothing differs, 1 if something does or could not be compared, 6
 #[derive(Args, Clone, Debug)]
 #[command(after_help = AUDIT_HELP)]
 pub struct AuditArgs {
-    /// Folder in a data root, subject, or session (eid, or subject/date/number) [default: everything]
-    #[arg(value_name = "FOLDER|SUBJECT|EID")]
-    pub targets: Vec<String>,
-
-    /// Configuration file [default: /etc/alyx-registrar/config.yaml]
-    #[arg(long, value_name = "FILE", env = "ALYX_REGISTRAR_CONFIG")]
-    pub config: Option<PathBuf>,
-
-    /// Folder with sessions, instead of the configured data_roots; repeat, or separate with commas
-    #[arg(long = "data-root", value_name = "DIR", alias = "data-roots")]
-    pub data_roots: Vec<PathBuf>,
+    /// Which sessions.
+    #[command(flatten)]
+    pub scope: ScopeArgs,
 
     /// Only sessions of this time before today, such as 30d
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
@@ -74,12 +66,4 @@ pub struct AuditArgs {
     /// Print one JSON object per difference on standard output, and one with the totals
     #[arg(long)]
     pub json: bool,
-}
-
-impl AuditArgs {
-    /// Where the configuration is, and what overrides it.
-    pub fn config(&self) -> ConfigArgs {
-        let (config, data_roots) = (self.config.clone(), self.data_roots.clone());
-        ConfigArgs { config, data_roots, ..ConfigArgs::default() }
-    }
 }

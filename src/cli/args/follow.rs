@@ -1,10 +1,8 @@
 //! The arguments of `follow`.
 
-use std::path::PathBuf;
-
 use clap::Args;
 
-use crate::cli::args::config::ConfigArgs;
+use crate::cli::args::scope::ScopeArgs;
 
 const FOLLOW_HELP: &str = "\
 Examples:
@@ -21,27 +19,11 @@ Exits with 0 if all copies are there, 1 if some are missing or differ, 69 no con
 #[derive(Args, Clone, Debug)]
 #[command(after_help = FOLLOW_HELP)]
 pub struct FollowArgs {
-    /// Folder in a data root, subject, or session (eid, or subject/date/number) [default: everything]
-    #[arg(value_name = "FOLDER|SUBJECT|EID")]
-    pub targets: Vec<String>,
-
-    /// Configuration file [default: /etc/alyx-registrar/config.yaml]
-    #[arg(long, value_name = "FILE", env = "ALYX_REGISTRAR_CONFIG")]
-    pub config: Option<PathBuf>,
-
-    /// Folder with sessions, instead of the configured data_roots; repeat, or separate with commas
-    #[arg(long = "data-root", value_name = "DIR", alias = "data-roots")]
-    pub data_roots: Vec<PathBuf>,
+    /// Which sessions.
+    #[command(flatten)]
+    pub scope: ScopeArgs,
 
     /// Print one JSON object per copy on standard output, and one with the totals
     #[arg(long)]
     pub json: bool,
-}
-
-impl FollowArgs {
-    /// Where the configuration is, and what overrides it.
-    pub fn config(&self) -> ConfigArgs {
-        let (config, data_roots) = (self.config.clone(), self.data_roots.clone());
-        ConfigArgs { config, data_roots, ..ConfigArgs::default() }
-    }
 }

@@ -1,11 +1,10 @@
 //! The arguments of `reclaim`.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
 
-use crate::cli::args::config::ConfigArgs;
+use crate::cli::args::scope::ScopeArgs;
 use crate::config::parse_duration;
 
 const RECLAIM_HELP: &str = "\
@@ -23,9 +22,9 @@ Exits with 0, or 1 if a session could not be looked at, 69 no connection, 77 log
 #[derive(Args, Clone, Debug)]
 #[command(after_help = RECLAIM_HELP)]
 pub struct ReclaimArgs {
-    /// Folder in a data root, subject, or session (eid, or subject/date/number) [default: everything]
-    #[arg(value_name = "FOLDER|SUBJECT|EID")]
-    pub targets: Vec<String>,
+    /// Which sessions.
+    #[command(flatten)]
+    pub scope: ScopeArgs,
 
     /// Only sessions of this time before today, or earlier, such as 14d
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
@@ -35,7 +34,7 @@ pub struct ReclaimArgs {
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..))]
     pub copies: u8,
 
-    /// Read copies again that were read longer ago
+    /// Count only copies that were read within this time; others are read again
     #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "30d")]
     pub verified_within: Duration,
 
@@ -43,23 +42,7 @@ pub struct ReclaimArgs {
     #[arg(short = '0', long, conflicts_with = "json")]
     pub null: bool,
 
-    /// Configuration file [default: /etc/alyx-registrar/config.yaml]
-    #[arg(long, value_name = "FILE", env = "ALYX_REGISTRAR_CONFIG")]
-    pub config: Option<PathBuf>,
-
-    /// Folder with sessions, instead of the configured data_roots; repeat, or separate with commas
-    #[arg(long = "data-root", value_name = "DIR", alias = "data-roots")]
-    pub data_roots: Vec<PathBuf>,
-
     /// Print one JSON object per session on standard output, and one with the totals
     #[arg(long)]
     pub json: bool,
-}
-
-impl ReclaimArgs {
-    /// Where the configuration is, and what overrides it.
-    pub fn config(&self) -> ConfigArgs {
-        let (config, data_roots) = (self.config.clone(), self.data_roots.clone());
-        ConfigArgs { config, data_roots, ..ConfigArgs::default() }
-    }
 }

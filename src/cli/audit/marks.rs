@@ -25,7 +25,7 @@ pub(super) fn begin<'a>(args: &AuditArgs, config: &'a Config, hangs_after: Durat
 /// Undoes the marks of an earlier audit.
 pub(crate) async fn unmark(args: &AuditArgs) -> Exit {
     let undone = async {
-        let config = wiring::configuration(&args.config())?;
+        let config = wiring::configuration(&args.scope.config())?;
         let client = wiring::read_only_client(&config, wiring::credentials(&config)?)?;
         let shutdown = CancellationToken::new();
         signals::listen(shutdown.clone()).map_err(|error| Failure::no_signals(&error))?;

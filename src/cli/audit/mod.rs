@@ -62,7 +62,7 @@ async fn audit_with(args: &AuditArgs) -> Result<Exit, Failure> {
             "--flag compares every session again, so it cannot be combined with --resume: run audit --flag";
         return Err(Failure::new(Exit::Usage, text));
     }
-    let config = wiring::configuration(&args.config())?;
+    let config = wiring::configuration(&args.scope.config())?;
     let sums = sums::begin(args, &config).await?;
     let client = wiring::read_only_client(&config, wiring::credentials(&config)?)?;
     let shutdown = CancellationToken::new();
@@ -182,7 +182,7 @@ impl<'a> Audit<'a> {
         let mut position = Position { scope: description, ..from.clone() };
         let resumed = !from.session.is_empty();
         let report = Report { command: "audit", output: Output::of(args.json) };
-        let words = Words { targets: &args.targets, since: args.since, resumed };
+        let words = Words { targets: &args.scope.targets, since: args.since, resumed };
         let mut selection = Selection::begin(&words, config, client, scanned, report).await?;
         selection.sums = args.sums.is_some();
         position.tally.not_compared(selection.missed);
@@ -396,7 +396,7 @@ impl<'a> Audit<'a> {
 /// What tells one audit from another.
 fn description(args: &AuditArgs, config: &Config) -> String {
     let roots: Vec<&PathBuf> = config.data_roots.iter().map(|root| &root.path).collect();
-    format!("{} {roots:?} {:?} {:?}", config.alyx.url, args.targets, args.since)
+    format!("{} {roots:?} {:?} {:?}", config.alyx.url, args.scope.targets, args.since)
 }
 
 /// What the audit will cost. Pure.

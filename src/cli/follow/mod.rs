@@ -38,7 +38,7 @@ pub(crate) async fn follow(args: &FollowArgs) -> Exit {
 }
 
 async fn follow_with(args: &FollowArgs) -> Result<Exit, Failure> {
-    let config = wiring::configuration(&args.config())?;
+    let config = wiring::configuration(&args.scope.config())?;
     let rules = rules(&config)?;
     let client = wiring::client(&config, wiring::credentials(&config)?)?;
     let client = client.in_context(Remembered::open(&config, Access::Change).context());
@@ -89,7 +89,7 @@ impl Run<'_> {
     /// # Errors
     /// An outage, or a refused login: the other sessions would fail too. The outer one: the arguments name nothing.
     async fn all(&mut self) -> Result<Result<(), Error>, Failure> {
-        let found = match self.args.targets.is_empty() {
+        let found = match self.args.scope.targets.is_empty() {
             true => everything(&self.client, &self.rules).await,
             false => Ok(named(self.args, self.config, &self.client).await?),
         };

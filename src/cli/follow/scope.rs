@@ -107,7 +107,7 @@ pub(super) async fn named(
     client: &RegistrationClient,
 ) -> Result<Found, Failure> {
     let mut found = Found::default();
-    for pair in sessions(&args.targets, config, client).await? {
+    for pair in sessions(&args.scope.targets, config, client).await? {
         let work = |eid: &String| Work { session: pair.name.clone(), eid: Some(eid.clone()), dataset: None };
         found.work.extend(pair.eids.iter().map(work));
     }

@@ -15,6 +15,7 @@ use jiff::civil::Date;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::args::ReclaimArgs;
+use crate::cli::audit::selection::HANGS_AFTER;
 use crate::cli::exit::Exit;
 use crate::cli::follow::scope::sessions;
 use crate::cli::output::{Failure, exit_of, progress};
@@ -31,9 +32,6 @@ use alyx_registration::{
     SessionPair,
 };
 
-/// For how long a disk may make no progress.
-const HANGS_AFTER: Duration = Duration::from_secs(60);
-
 /// Lists files.
 pub(crate) async fn reclaim(args: &ReclaimArgs) -> Exit {
     match reclaim_with(args).await {
@@ -43,7 +41,7 @@ pub(crate) async fn reclaim(args: &ReclaimArgs) -> Exit {
 }
 
 async fn reclaim_with(args: &ReclaimArgs) -> Result<Exit, Failure> {
-    let config = wiring::configuration(&args.config())?;
+    let config = wiring::configuration(&args.scope.config())?;
     let flagged = wiring::flagged(&config);
     let roots: Vec<PathBuf> = config.data_roots.iter().map(|root| root.path.clone()).collect();
     let repositories = FollowedRepository::of(&flagged, &roots);
@@ -101,7 +99,7 @@ impl Run<'_> {
         let servers = self.client.alyx().repositories().await?;
         let servers = servers.into_iter().filter(RepositoryRecord::is_server).map(|record| record.name);
         let servers: BTreeSet<String> = servers.collect();
-        let pairs = sessions(&self.args.targets, self.config, &self.client).await?;
+        let pairs = sessions(&self.args.scope.targets, self.config, &self.client).await?;
         let pairs: Vec<SessionPair> = pairs.into_iter().filter(|pair| !pair.folders.is_empty()).collect();
         let done = AtomicU64::new(0);
         let n = pairs.len() as u64;

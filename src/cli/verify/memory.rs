@@ -9,7 +9,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::ledger::{Ledger, Verified, VerifiedRow};
-use alyx_registration::{Checksum, EarlierRead, FileStamp, Finding, HeldCopy, verdict};
+use alyx_registration::{Checksum, EarlierRead, Error, FileStamp, Finding, HeldCopy, verdict};
 
 /// The ledger, or nothing.
 #[derive(Clone)]
@@ -45,10 +45,13 @@ impl Memory {
     }
 
     /// The verdicts on files, each with what is to be remembered.
+    ///
+    /// # Errors
+    /// [`Error::Internal`]: without verdicts nothing may look well.
     pub(super) async fn judge(
         &self,
         read: Vec<(HeldCopy, Checksum)>,
-    ) -> Vec<(HeldCopy, Option<Finding>, VerifiedRow)> {
+    ) -> Result<Vec<(HeldCopy, Option<Finding>, VerifiedRow)>, Error> {
         let ledger = self.0.clone();
         let judge = move || {
             let judged = read.into_iter().filter_map(|(copy, read)| {
@@ -68,7 +71,8 @@ impl Memory {
             });
             judged.collect()
         };
-        tokio::task::spawn_blocking(judge).await.unwrap_or_default()
+        let judged = tokio::task::spawn_blocking(judge).await;
+        judged.map_err(|error| Error::Internal(format!("comparing what was read: {error}")))
     }
 
     /// Remembers what was read.

@@ -52,7 +52,7 @@ pub(crate) async fn verify(args: &VerifyArgs) -> Exit {
 
 async fn verify_with(args: &VerifyArgs) -> Result<Exit, Failure> {
     let began = Instant::now();
-    let mut config = wiring::configuration(&args.config())?;
+    let mut config = wiring::configuration(&args.scope.config())?;
     if let Some(rate) = args.rate {
         config.reading.max_rate = Some(rate);
         config.reading.min_rate = config.reading.min_rate.min(rate);
@@ -71,7 +71,7 @@ async fn verify_with(args: &VerifyArgs) -> Result<Exit, Failure> {
     }
     let scanned = scan_roots(&config, &Default::default(), &shutdown).await;
     let report = Report { command: "verify", output: Output::of(args.json) };
-    let words = Words { targets: &args.targets, since: args.since, resumed: false };
+    let words = Words { targets: &args.scope.targets, since: args.since, resumed: false };
     let selection = Selection::begin(&words, &config, client, scanned, report).await?;
     let since = args.older_than.and_then(|time| Timestamp::now().checked_sub(time).ok());
     let limits = Limits::of(args.time_limit, args.bytes, began);
@@ -363,7 +363,7 @@ impl Verification<'_> {
             }
         }
         let mut rows = Vec::new();
-        for (_, finding, row) in self.memory.judge(read).await {
+        for (_, finding, row) in self.memory.judge(read).await? {
             findings.extend(finding);
             rows.push(row);
         }

@@ -65,6 +65,14 @@ pub(crate) struct FoundCopy {
     pub(crate) stamp: FileStamp,
 }
 
+impl FoundCopy {
+    /// Whether it is as it was found, which reading it for hours does not say. Blocks.
+    pub(crate) fn is_unchanged(&self) -> bool {
+        refresh(&self.path);
+        std::fs::metadata(&self.path).is_ok_and(|now| FileStamp::of(&now).has_same_content(&self.stamp))
+    }
+}
+
 impl RepositoryDisk {
     /// The disk of a repository, if it is mounted. Blocks.
     ///
@@ -247,6 +255,29 @@ mod tests {
             source_folders(&[data]).iter().map(|folder| folder.join(&names[0])).collect();
         let seen = disk.see(&names, &sources, &at_once(), &SessionLooks::default()).0;
         assert!(matches!(seen, Seen::NoCopy(_)), "{seen:?}");
+    }
+
+    #[test]
+    fn a_copy_that_was_replaced_or_deleted_after_it_was_read_has_changed() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, other) = (folder.path().join("a.x.npy"), folder.path().join("b"));
+        std::fs::write(&path, "abc").unwrap();
+        std::fs::write(&other, "abc").unwrap();
+        let modified = std::fs::metadata(&path).unwrap().modified().unwrap();
+        let copy = FoundCopy { stamp: FileStamp::of(&std::fs::metadata(&path).unwrap()), path: path.clone() };
+        assert!(copy.is_unchanged());
+        // Of the same size, and with the same time of its content.
+        let replaced = std::fs::File::options().write(true).open(&other).unwrap();
+        replaced.set_modified(modified).unwrap();
+        let changed = || FileStamp::of(&std::fs::metadata(&other).unwrap()).changed;
+        // The clock of the file system is coarse.
+        while changed() == copy.stamp.changed {
+            replaced.set_modified(modified).unwrap();
+        }
+        std::fs::rename(&other, &path).unwrap();
+        assert!(!copy.is_unchanged());
+        std::fs::remove_file(&path).unwrap();
+        assert!(!copy.is_unchanged());
     }
 
     #[test]

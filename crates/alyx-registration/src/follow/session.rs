@@ -227,7 +227,7 @@ impl RegistrationClient {
         for Looked { candidate, seen, copy, disk } in looked {
             let (kind, expected, found) = match judge(&candidate.expected, &seen, rules.mode) {
                 Verdict::Agrees => {
-                    complete.push((candidate, disk));
+                    complete.extend(copy.map(|copy| (candidate, copy, disk)));
                     continue;
                 }
                 Verdict::Absent => (CopyKind::Absent, None, None),
@@ -394,7 +394,7 @@ impl RegistrationClient {
     async fn confirm_copies(
         &self,
         eid: &str,
-        complete: Vec<(Candidate, usize)>,
+        complete: Vec<(Candidate, FoundCopy, usize)>,
         disks: &[RepositoryDisk],
         rules: &FollowRules,
     ) -> Result<Vec<FollowedCopy>, Error> {
@@ -406,7 +406,7 @@ impl RegistrationClient {
         let still: HashMap<String, Candidate> =
             self.candidates(eid, rules).await?.into_iter().map(|now| (now.file.clone(), now)).collect();
         let (mut lost, mut changed) = (BTreeMap::new(), Vec::new());
-        for (candidate, index) in complete {
+        for (candidate, copy, index) in complete {
             let is_same = still.get(&candidate.file).is_some_and(|now| {
                 now.expected == candidate.expected && now.relative_path == candidate.relative_path
             });
@@ -429,6 +429,11 @@ impl RegistrationClient {
             };
             if why.is_some() {
                 copies.push(FollowedCopy { found: why, ..candidate.copy(CopyKind::Unreadable) });
+                continue;
+            }
+            let at = copy.path.clone();
+            if !self.copies_blocking(&at, rules, move |_| Ok(copy.is_unchanged())).await? {
+                copies.push(candidate.copy(CopyKind::Changing));
                 continue;
             }
             self.alyx().update_file_record(&candidate.file, true).await?;

@@ -73,6 +73,8 @@ struct Dataset {
     source: Option<FoundCopy>,
     /// Copies that would count once they are read.
     unread: Vec<Copy>,
+    /// Copies that were read and agree.
+    counted: Vec<Copy>,
 }
 
 #[derive(Clone)]
@@ -166,7 +168,51 @@ impl RegistrationClient {
             return Ok(Err(reason));
         }
         self.read_missing(&mut datasets, rules).await?;
-        Ok(plan(&state_of(&datasets), rules.needs))
+        // Reading may have taken hours.
+        state.is_flagged = !look.flags(folder).await?.is_empty();
+        self.look_again(folder.folder(), &mut datasets, rules).await?;
+        let datasets = datasets.into_iter().map(|dataset| dataset.state).collect();
+        Ok(plan(&SessionState { datasets, ..state }, rules.needs))
+    }
+
+    /// Whether the files here and the copies that count are still what was read.
+    async fn look_again(
+        &self,
+        folder: &Path,
+        datasets: &mut [Dataset],
+        rules: &ReclaimRules<'_>,
+    ) -> Result<(), Error> {
+        let files: Vec<(Option<FoundCopy>, Vec<FoundCopy>)> = datasets
+            .iter()
+            .map(|dataset| {
+                (dataset.source.clone(), dataset.counted.iter().map(|c| c.found.clone()).collect())
+            })
+            .collect();
+        let look = DiskLook { client: self, hangs_after: rules.hangs_after };
+        let step = self.context().progress.steps.begin("looking again at", folder);
+        let unchanged = look.blocking(folder, step, move |step| {
+            let is_unchanged = |file: &FoundCopy| {
+                step.touch();
+                file.is_unchanged()
+            };
+            let looked = files.iter().map(|(source, copies)| {
+                (source.as_ref().is_some_and(is_unchanged), copies.iter().map(is_unchanged).collect())
+            });
+            Ok(looked.collect::<Vec<(bool, Vec<bool>)>>())
+        });
+        for (dataset, (source, copies)) in datasets.iter_mut().zip(unchanged.await?) {
+            if !source {
+                dataset.state.source = SourceState::Changed;
+            }
+            dataset.state.copies.retain(|copy| matches!(copy, CopyState::NotCounted(_)));
+            for (copy, is_unchanged) in dataset.counted.iter().zip(copies) {
+                dataset.state.copies.push(match is_unchanged {
+                    true => copy.verified(),
+                    false => CopyState::NotCounted(format!("the copy in {} changes", copy.repository)),
+                });
+            }
+        }
+        Ok(())
     }
 
     /// Takes over what was read recently.
@@ -194,6 +240,7 @@ impl RegistrationClient {
                 let is_known = known.get(&copy.found.path).filter(is_fresh).is_some();
                 if is_known {
                     dataset.state.copies.push(copy.verified());
+                    dataset.counted.push(copy.clone());
                 }
                 !is_known
             });
@@ -252,7 +299,11 @@ impl RegistrationClient {
                         let read = ReadCopy { stamp: copy.found.stamp, md5, at: SystemTime::now() };
                         kept.push((copy.found.path.clone(), read, agrees));
                         match agrees {
-                            true => copy.verified(),
+                            true => {
+                                let verified = copy.verified();
+                                dataset.counted.push(copy);
+                                verified
+                            }
                             false => CopyState::NotCounted(format!(
                                 "the copy in {} has MD5 {md5}",
                                 copy.repository
@@ -296,7 +347,7 @@ fn here(record: &DatasetRecord, folder: &Path) -> Option<(Dataset, Option<FoundC
         None => false,
     };
     let state = DatasetState { path, is_protected, has_hash: hash.is_some(), source, copies: Vec::new() };
-    Some((Dataset { state, hash, source: None, unread: Vec::new() }, found))
+    Some((Dataset { state, hash, source: None, unread: Vec::new(), counted: Vec::new() }, found))
 }
 
 impl Copy {
